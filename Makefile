@@ -1,0 +1,48 @@
+# Two commands do everything: `make demo` and `make test`. Each first sets up .venv (once).
+#   PYTHON=python3.12   another interpreter, 3.11 to 3.13
+#   GPU=1               the GPU build of FBGEMM; needs an NVIDIA driver (a CUDA build of torch alone does not)
+
+PYTHON ?= python3
+VENV ?= .venv
+GPU ?= 0
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-gpu$(GPU)
+
+.PHONY: setup demo test lint test-slow clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
+	  sys.exit(0 if ok else "ctrgate needs Python 3.11 to 3.13, this is %d.%d; run make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch==2.13.0
+ifeq ($(GPU),1)
+	$(BIN)/python -m pip uninstall --quiet --yes fbgemm-gpu-cpu
+	sed 's/^fbgemm-gpu-cpu==/fbgemm-gpu==/' requirements.lock > $(VENV)/requirements.lock
+else
+	$(BIN)/python -m pip uninstall --quiet --yes fbgemm-gpu
+	cp requirements.lock $(VENV)/requirements.lock
+endif
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $(VENV)/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.ready-gpu*
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/python -m pipelines.demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

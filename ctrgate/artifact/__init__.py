@@ -1,0 +1,1 @@
+"""The exported bundle: write, read, verify, look rows up."""

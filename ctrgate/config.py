@@ -1,0 +1,251 @@
+"""Run files: ``@settings`` for typed sections, ``load`` to read one file for one verb; knows no settings class."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ctrgate.errors import ConfigError
+
+__all__ = ["SECTIONS", "Place", "dump", "load", "settings", "to_yaml"]
+
+# Every top-level name a run file may have; a verb types those it reads and leaves the others unread.
+SECTIONS = (
+    "name",
+    "seed",
+    "runs",
+    "dataset",
+    "prepare",
+    "tables",
+    "model",
+    "objective",
+    "train",
+    "evaluate",
+    "report",
+    "export",
+    "score",
+    "tracking",
+    "cluster",
+    "tune",
+    "validate",
+    "compare",
+    "promote",
+    "select",
+    "daily",
+)
+
+T = TypeVar("T")
+_MODE = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, dataclasses.field))
+def settings(cls: type[T]) -> type[T]:
+    """Make a class a frozen, typed section of a run file; an unknown name is an error, never ignored."""
+    result = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=_MODE)
+    for name, known in result.__pydantic_fields__.items():
+        # pydantic reads docstrings of a class's own settings only: leave them where a class built on this finds them.
+        declared = result.__dataclass_fields__[name]
+        if known.description and not isinstance(declared.default, FieldInfo):
+            declared.metadata = MappingProxyType({**declared.metadata, "description": known.description})
+    return cast("type[T]", result)
+
+
+def _expand(place: str) -> str:
+    """Replace ``${NAME}`` and ``${NAME:-default}`` by the environment's value, and a leading ``~``."""
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        found = os.environ.get(name, default)
+        if found is None:
+            raise ValueError(f"the environment variable {name} is not set; export it or write ${{{name}:-a default}}")
+        return found
+
+    return os.path.expanduser(re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value, place))
+
+
+Place = Annotated[str, AfterValidator(_expand)]
+"""A path or URI; ``${NAME:-default}`` takes an environment variable. Relative paths start at the working folder."""
+
+
+def load(path: str | Path, into: type[T], overrides: Sequence[str] = ()) -> T:
+    """Read the sections of a run file that ``into`` declares, with ``section.key=value`` overrides applied.
+
+    A section whose value names a ``.yaml`` file is read from that file, relative to the run file.
+
+    Raises:
+        ConfigError: With every fault of the file at once, each with its path and, for a misspelt name, a suggestion.
+    """
+    path = Path(path)
+    raw = _read(path)
+    faults = [_unknown(name, SECTIONS) for name in raw if name not in SECTIONS]
+    for override in overrides:
+        faults += _apply(override, raw, folder=path.parent)
+    wanted = [field.name for field in dataclasses.fields(into)]  # type: ignore[arg-type]
+    taken = {name: _section(raw[name], path.parent) for name in wanted if name in raw}
+    adapter = TypeAdapter(into)
+    try:
+        result = adapter.validate_python(taken)
+    except ValidationError as error:
+        faults += [_fault(dict(item), adapter) for item in error.errors(include_url=False)]
+    if faults:
+        raise ConfigError(f"{path} is not a valid run:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return result
+
+
+def dump(config: object) -> dict[str, Any]:
+    """A settings object as plain values, ready for YAML or JSON."""
+    result: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+    return result
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML, in the order given."""
+    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """YAML without its surprises: ``no`` is a word, ``1e-3`` a number, and a key given twice an error."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False)$"), list("tfTF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.\d*|\.\d+|\d[\d_]*(?=[eE]))(?:[eE][-+]?\d+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    result: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in result:
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+        result[key] = loader.construct_object(value_node, deep=True)
+    return result
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        raw = yaml.load(text, Loader=_Loader)  # a SafeLoader: builds plain values only
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must be a mapping of sections such as dataset, model, train; it holds {raw!r}")
+    return raw
+
+
+def _section(value: Any, folder: Path) -> Any:
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return _read(folder / value)
+    return value
+
+
+def _apply(override: str, raw: dict[str, Any], *, folder: Path) -> list[str]:
+    name, equals, text = override.partition("=")
+    keys = name.split(".")
+    if not equals or not all(keys):
+        return [f"{override}: an override is written section.key=value"]
+    if keys[0] not in SECTIONS:
+        return [_unknown(keys[0], SECTIONS)]
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return [f"{name}: {text!r} is not valid YAML"]
+    place = raw
+    for depth, key in enumerate(keys[:-1]):
+        inner = place.get(key, {})
+        place[key] = dict(_section(inner, folder) if depth == 0 else inner) if not _is_leaf(inner) else None
+        if place[key] is None:
+            return [f"{name}: {'.'.join(keys[: depth + 1])} is a value, not a section"]
+        place = place[key]
+    place[keys[-1]] = value
+    return []
+
+
+def _is_leaf(value: Any) -> bool:
+    return not isinstance(value, dict) and not (isinstance(value, str) and value.endswith((".yaml", ".yml")))
+
+
+def _unknown(name: object, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"{name}: no such section; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
+
+
+def _fault(error: dict[str, Any], adapter: TypeAdapter[Any]) -> str:
+    """One line for one pydantic error, with its path and the nearest known name."""
+    place = ".".join(str(part) for part in error["loc"]) or "the run"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _names_at(adapter.json_schema(), error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return f"{place}: no such setting; {hint}"
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{place}: is required"
+    if error["type"] == "union_tag_invalid":
+        tags, got = error["ctx"]["expected_tags"], str(error["ctx"]["tag"])
+        close = difflib.get_close_matches(got, re.findall(r"'([^']+)'", tags), n=1)
+        return f"{place}: {got!r} is none of {tags}" + (f"; did you mean {close[0]}?" if close else "")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if error["type"] == "value_error":
+        return f"{place}: {message}"
+    return f"{place}: {message[0].lower()}{message[1:]}, got {_short(error.get('input'))}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _names_at(schema: dict[str, Any], loc: Sequence[int | str]) -> list[str]:
+    """The setting names that a JSON schema knows at a place of a validation error."""
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        while isinstance(node, dict) and "$ref" in node:
+            node = definitions.get(node["$ref"].rsplit("/", 1)[-1], {})
+        return node
+
+    nodes = [resolve(schema)]
+    for part in loc:
+        following: list[Any] = []
+        for node in nodes:
+            if not isinstance(node, dict):
+                continue
+            mapping = node.get("discriminator", {}).get("mapping", {})
+            if part in mapping:
+                following.append({"$ref": mapping[part]})
+            elif isinstance(part, int):
+                following += [node[key] for key in ("items", "additionalProperties") if key in node]
+            elif part in node.get("properties", {}):
+                following.append(node["properties"][part])
+            else:
+                following += [node["additionalProperties"]] if node.get("additionalProperties") else []
+            following += [option for option in node.get("anyOf", []) if part not in mapping]
+        nodes = [resolve(node) for node in following] or nodes
+    return [name for node in nodes if isinstance(node, dict) for name in node.get("properties", {})]

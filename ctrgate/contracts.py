@@ -1,0 +1,203 @@
+"""The types that parts hand to one another: tables and lookups, batches of ids, looked-up fields, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+TableRule = Literal["fused", "dense"]
+Pooling = Literal["sum", "mean", "none"]
+PADDING_ID = 0
+UNKNOWN_ID = 1
+FIRST_VALUE_ID = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """One embedding table: its shape, the rule that trains it and its start.
+
+    Row 0 is padding and stays zero; row 1 is the unknown value; real values begin at row 2.
+
+    Args:
+        name: Unique among the tables of a run.
+        num_rows: V, padding and unknown included.
+        dim: D, the width that networks see.
+        rule: ``fused`` (row-wise Adagrad in the backward pass) or ``dense`` (a parameter of the dense optimizer).
+        init_std: Standard deviation of the normal start; row 0 starts at zero.
+    """
+
+    name: str
+    num_rows: int
+    dim: int
+    rule: TableRule
+    init_std: float
+
+    @property
+    def stored_dim(self) -> int:
+        """The width in memory: fused kernels take multiples of 4 only; the columns beyond ``dim`` stay zero."""
+        return -(-self.dim // 4) * 4 if self.rule == "fused" else self.dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """One column of ids read through one table.
+
+    Args:
+        name: Key of the result in ``Fields``: the field's name, or ``group/field`` for extra lookups such as ``gate1/user``.
+        column: The encoded column of ids; key of ``Batch.ids``.
+        table: Name of the table.
+        pooling: ``sum`` and ``mean`` give ``(B, D)``; ``none`` gives the padded ``(B, T, D)`` of a sequence.
+        weighted: Whether each id has a weight; a weighted mean divides by the sum of the weights.
+        sequence: The sequence group, for ``none``.
+        max_length: T, for ``none``.
+    """
+
+    name: str
+    column: str
+    table: str
+    pooling: Pooling = "sum"
+    weighted: bool = False
+    sequence: str = ""
+    max_length: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ids:
+    """The ids of one column for a batch.
+
+    Shape:
+        - values: ``(n,)`` int64, row after row
+        - lengths: ``(B,)`` int64, or None where every row has exactly one id
+        - weights: ``(n,)`` float32, or None
+    """
+
+    values: Tensor
+    lengths: Tensor | None = None
+    weights: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Ids:
+        """The same ids on another device."""
+        moved = [None if part is None else part.to(device, non_blocking=True) for part in (self.lengths, self.weights)]
+        return Ids(values=self.values.to(device, non_blocking=True), lengths=moved[0], weights=moved[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Encoded rows as tensors.
+
+    Shape:
+        - ids: per column, see ``Ids``
+        - numbers: ``(B, N)`` float32, the layout's numbers in order
+        - vectors: per column ``(B, W)`` float32
+        - sequence_numbers: per column ``(n,)`` float32, aligned with the ids of its sequence group
+        - labels: ``(B, L)`` float32, NaN where a label is missing; None when scoring
+        - weights: ``(B,)`` float32 or None
+        - groups: ``(B,)`` int64 or None
+        - timestamps: ``(B,)`` int64 (seconds) or None
+        - rows: ``(B,)`` int64, the row's number in its split, counted through the files in name order
+    """
+
+    num_rows: int
+    ids: Mapping[str, Ids]
+    numbers: Tensor
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    sequence_numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
+    weights: Tensor | None = None
+    groups: Tensor | None = None
+    timestamps: Tensor | None = None
+    rows: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            ids={name: ids.to(device) for name, ids in self.ids.items()},
+            numbers=self.numbers.to(device, non_blocking=True),
+            vectors={name: part.to(device) for name, part in self.vectors.items()},
+            sequence_numbers={name: part.to(device) for name, part in self.sequence_numbers.items()},
+            labels=move(self.labels),
+            weights=move(self.weights),
+            groups=move(self.groups),
+            timestamps=move(self.timestamps),
+            rows=move(self.rows),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """An aligned group of histories, padded on the right.
+
+    Shape:
+        - members: per member ``(B, T, D)``, zero at padding
+        - mask: ``(B, T)`` bool, True where real
+    """
+
+    members: Mapping[str, Tensor]
+    mask: Tensor
+
+    def __getitem__(self, member: str) -> Tensor:
+        return self.members[member]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """What a network receives: one vector per field and row, sequences, and extra lookups by group.
+
+    Shape:
+        - rows: per key (``user``, ``gate1/user``) ``(B, D)``
+        - numbers: ``(B, N)``; vectors: per column ``(B, W)``; both are projected into ``rows`` by the network
+        - sequences: per group, see ``Sequence``
+        - order: the schema's fields in the schema's order, known once numbers and vectors are projected
+    """
+
+    rows: Mapping[str, Tensor]
+    numbers: Tensor
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    sequences: Mapping[str, Sequence] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Tensor:
+        """One field, ``(B, D)``."""
+        return self.rows[name]
+
+    def lookup(self, group: str, name: str) -> Tensor:
+        """A field as an extra lookup reads it, ``(B, D)``."""
+        return self.rows[f"{group}/{name}"]
+
+    def sequence(self, group: str) -> Sequence:
+        """A group of aligned histories."""
+        return self.sequences[group]
+
+    @property
+    def flat(self) -> Tensor:
+        """The schema's fields side by side, ``(B, sum of D)``."""
+        return torch.cat([self.rows[name] for name in self.order], dim=1)
+
+    @property
+    def stacked(self) -> Tensor:
+        """The schema's fields one below the other, ``(B, F, D)``; they need one width."""
+        return torch.stack([self.rows[name] for name in self.order], dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a network returns.
+
+    Shape:
+        - logits: ``(B, L)``, or None for a next-item network
+        - query: ``(B, D)``, to be compared with item rows, or None
+        - aux: terms for the objective by name; empty in evaluation
+    """
+
+    logits: Tensor | None = None
+    query: Tensor | None = None
+    aux: Mapping[str, Tensor] = field(default_factory=dict)

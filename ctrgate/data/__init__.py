@@ -1,0 +1,1 @@
+"""Encoded columns to batches."""

@@ -1,0 +1,165 @@
+"""Score every row of a split with a trained model and measure it, with intervals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ctrgate import figures
+from ctrgate.config import Place, settings
+from ctrgate.data.reader import Order, Reader
+from ctrgate.errors import ConfigError, DataError
+from ctrgate.features.layout import Layout, role_column
+from ctrgate.features.sources import SplitName
+from ctrgate.files import atomic_file, write_json
+from ctrgate.metrics.summary import evaluate_scores
+from ctrgate.progress import console
+from ctrgate.tracking import Tracker, TrackingConfig, open_tracker
+from ctrgate.training.loop import EVALUATION_BATCH, predict
+from ctrgate.training.runs import Restored, RunFolder, restore
+
+__all__ = ["Config", "EvaluateSettings", "run"]
+
+
+@settings
+class EvaluateSettings:
+    """Which rows are measured, with which state of the model."""
+
+    splits: Annotated[tuple[SplitName, ...], Field(min_length=1)] = ("valid", "test")
+    """The splits; those that the dataset lacks are passed over."""
+    which: Literal["best", "last"] = "best"
+    """The checkpoint."""
+    seed: int = 0
+    """Of the bootstrap behind grouped AUC's interval."""
+
+
+@settings
+class Config:
+    """The sections that ``evaluate`` reads; the rest it takes from the run's own config.yaml."""
+
+    name: str
+    """The run."""
+    runs: Place = "runs"
+    """Where run folders lie."""
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    """What is measured."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the results are logged."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Write ``evaluation/SPLIT.parquet`` (a logit for every row) and ``SPLIT.json`` (the metrics) beside the run.
+
+    Returns:
+        By split the number of rows, AUC with interval, log loss, normalised entropy, calibration ratio and grouped AUC.
+
+    Raises:
+        ConfigError: Where the run or all its splits are missing.
+        DataError: Where not exactly the split's rows came out.
+    """
+    folder = RunFolder(Path(config.runs) / config.name)
+    restored = restore(folder, which=config.evaluate.which)
+    splits = [split for split in config.evaluate.splits if restored.prepared.num_rows(split)]
+    if not splits:
+        raise ConfigError(f"{restored.prepared.folder} has none of the splits {', '.join(config.evaluate.splits)}")
+    tracker = open_tracker(config.tracking, folder=folder.path)
+    tracker.start(run_name=config.name, params={}, tags={}, resume=True)
+    step = int(restored.checkpoint.name.removeprefix("step-"))
+    results: dict[str, Any] = {"run": str(folder.path)}
+    try:
+        for split in splits:
+            scored, rate = _scored(restored, split)
+            result = measure(scored, layout=restored.layout, seed=config.evaluate.seed)
+            target = folder.path / "evaluation" / f"{split}.parquet"
+            with atomic_file(target) as temporary:
+                scored.write_parquet(temporary)
+            write_json(target.with_suffix(".json"), {"step": step, "rows_per_second": rate, **result})
+            results[split] = {**_headline(result), "rows_per_second": rate}
+            _log(tracker, split, result, step=step)
+            _print(split, result)
+    finally:
+        tracker.end()
+    return results
+
+
+def measure(scored: pl.DataFrame, *, layout: Layout, seed: int) -> dict[str, Any]:
+    """All metrics of the first label, and under ``labels`` those of the others; a row without a label is left out.
+
+    Raises:
+        DataError: Where no row has the label.
+    """
+    by_label = {}
+    for name in layout.labels:
+        known = scored.filter(pl.col(role_column("label", name)).is_not_nan())
+        if known.is_empty():
+            raise DataError(f"no row has a value of label {name}; there is nothing to measure")
+        by_label[name] = evaluate_scores(
+            known[role_column("label", name)].to_numpy(),
+            known[f"logit:{name}"].to_numpy(),
+            weights=_role(known, layout, "weight"),
+            groups=_role(known, layout, "group"),
+            segments={
+                column.removeprefix("segment:"): known[column].to_numpy() for column in layout.roles.get("segment", ())
+            },
+            seed=seed,
+        )
+    first, *others = layout.labels
+    return {**by_label[first], "labels": {name: by_label[name] for name in others}}
+
+
+def _scored(restored: Restored, split: SplitName) -> tuple[pl.DataFrame, float]:
+    """Every row of a split in its order: logits in float64, labels and roles; and the rows per second."""
+    layout, files = restored.layout, restored.prepared.files(split)
+    reader = Reader(files, layout=layout)
+    if reader.num_rows != restored.prepared.num_rows(split):
+        raise DataError(f"{split} has {reader.num_rows} rows, its manifest says {restored.prepared.num_rows(split)}")
+    started = time.monotonic()
+    batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
+    parts = [logits for _, logits in predict(restored.model, batches, num_rows=reader.num_rows, title=split)]
+    rate = reader.num_rows / (time.monotonic() - started)
+    logits = np.concatenate(parts)
+    columns = [role_column("label", name) for name in layout.labels]
+    columns += [column for role, names in layout.roles.items() if role != "order" for column in names]
+    roles = pl.scan_parquet(files).select(list(dict.fromkeys(columns))).collect()
+    return roles.with_columns(pl.Series(f"logit:{name}", logits[:, i]) for i, name in enumerate(layout.labels)), rate
+
+
+def _role(rows: pl.DataFrame, layout: Layout, role: Literal["weight", "group"]) -> NDArray[Any] | None:
+    return next((rows[column].to_numpy() for column in layout.roles.get(role, ())), None)
+
+
+def _headline(result: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("num_rows", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "gauc")
+    return {name: result[name] for name in names}
+
+
+def _log(tracker: Tracker, split: str, result: Mapping[str, Any], *, step: int) -> None:
+    gauc = result["gauc"] or {}
+    values = {
+        "auc": result["auc"]["value"],
+        "auc_low": result["auc"]["low"],
+        "auc_high": result["auc"]["high"],
+        "gauc": gauc.get("value"),
+        **{name: result[name] for name in ("log_loss", "normalized_entropy", "calibration_ratio", "ece")},
+    }
+    tracker.metrics({f"{split}/{name}": value for name, value in values.items()}, step=step)
+    if result["roc"]["false_positive_rate"]:
+        tracker.figure(figures.roc(result["roc"], auc=result["auc"]["value"]), name=f"{split}_roc")
+    tracker.figure(figures.reliability(result["reliability"]), name=f"{split}_calibration")
+
+
+def _print(split: str, result: Mapping[str, Any]) -> None:
+    auc = result["auc"]
+    known = auc["low"] is not None
+    interval = f"{auc['value']:.5f} [{auc['low']:.5f}, {auc['high']:.5f}]" if known else "not defined (one class)"
+    console.print(
+        f"{split}: AUC {interval}, log loss {result['log_loss']:.5f}, {result['num_rows']:,} rows", markup=False
+    )

@@ -1,0 +1,1 @@
+"""Raw tables to model-ready columns (Polars; no torch)."""

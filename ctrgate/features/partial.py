@@ -1,0 +1,130 @@
+"""What one file tells the encoder: counts and statistics that merge to the same result in any order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import TypeAdapter
+
+from ctrgate.errors import ArtifactError, ConfigError, SchemaError
+from ctrgate.features.columns import KeyType
+from ctrgate.features.kinds import Feature, Features
+from ctrgate.features.statistics import Moments
+from ctrgate.files import atomic_folder
+
+__all__ = ["Partial", "agreed", "features_json", "merge", "summed"]
+
+
+def features_json(features: Sequence[Feature]) -> list[dict[str, Any]]:
+    """Features as plain values."""
+    values: list[dict[str, Any]] = TypeAdapter(Features).dump_python(tuple(features), mode="json")
+    return values
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Partial:
+    """What was observed in some rows.
+
+    Args:
+        features: What was observed for, as plain values.
+        num_rows: How many rows.
+        types: What the values of each table are.
+        counts: Per table: ``value`` (text; null for missing) and ``count``, in rising order of the text.
+        moments: Per encoded number column: those of every file, in rising order, after the fixed part of its transform.
+        sketches: Per feature with quantiles: ``value`` and ``weight``, in rising order.
+    """
+
+    features: list[dict[str, Any]]
+    num_rows: int
+    types: dict[str, KeyType]
+    counts: dict[str, pl.DataFrame]
+    moments: dict[str, tuple[Moments, ...]]
+    sketches: dict[str, pl.DataFrame]
+
+    def save(self, folder: str | Path) -> None:
+        """Write it to a folder, as JSON and Arrow files."""
+        frames = [*self.counts.values(), *self.sketches.values()]
+        moments = {
+            name: [[part.count, part.mean, part.squares, part.low, part.high] for part in parts]
+            for name, parts in self.moments.items()
+        }
+        values = {
+            "features": self.features,
+            "num_rows": self.num_rows,
+            "types": self.types,
+            "counts": list(self.counts),
+            "moments": moments,
+            "sketches": list(self.sketches),
+        }
+        with atomic_folder(folder) as temporary:
+            for number, frame in enumerate(frames):
+                frame.write_ipc(temporary / f"{number:04}.arrow")
+            (temporary / "partial.json").write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Partial:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ArtifactError: Where a file is missing or damaged.
+        """
+        try:
+            values = json.loads((Path(folder) / "partial.json").read_text(encoding="utf-8"))
+            names = [*values["counts"], *values["sketches"]]
+            frames = [pl.read_ipc(Path(folder) / f"{number:04}.arrow") for number in range(len(names))]
+            split = len(values["counts"])
+            return cls(
+                features=values["features"],
+                num_rows=values["num_rows"],
+                types=values["types"],
+                counts=dict(zip(names[:split], frames[:split], strict=True)),
+                moments={name: tuple(Moments(*part) for part in parts) for name, parts in values["moments"].items()},
+                sketches=dict(zip(names[split:], frames[split:], strict=True)),
+            )
+        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+            raise ArtifactError(f"{folder} holds no whole statistics of a file: {error}; gather them anew") from error
+
+
+def merge(partials: Iterable[Partial]) -> Partial:
+    """What was observed in all; neither the order nor the grouping of the parts changes a bit of it.
+
+    Raises:
+        ConfigError: Where there are none, or they were observed for different features.
+        SchemaError: Where a table's values are integers in one part and text in another.
+    """
+    parts = list(partials)
+    if not parts:
+        raise ConfigError("there are no statistics to merge: no file has train rows")
+    first = parts[0]
+    if any(part.features != first.features for part in parts):
+        raise ConfigError("statistics of different features cannot be merged; gather them anew with one dataset")
+    types: dict[str, KeyType] = {}
+    for part in parts:
+        for table, type in part.types.items():
+            types[table] = agreed(types.get(table, ""), type, what=f"the table {table}")
+    return Partial(
+        features=first.features,
+        num_rows=sum(part.num_rows for part in parts),
+        types=types,
+        counts={name: summed([part.counts[name] for part in parts], "count") for name in first.counts},
+        moments={name: tuple(sorted(m for part in parts for m in part.moments[name])) for name in first.moments},
+        sketches={name: summed([part.sketches[name] for part in parts], "weight") for name in first.sketches},
+    )
+
+
+def agreed(known: KeyType, new: KeyType, *, what: str) -> KeyType:
+    """The type of values that were seen with two types; SchemaError if one is text and the other integers."""
+    if known and new and known != new:
+        words = {"int": "integers", "string": "text"}
+        raise SchemaError(f"{what} holds {words[known]} in one place and {words[new]} in another; convert one of them")
+    return known or new
+
+
+def summed(frames: Sequence[pl.DataFrame], amount: str) -> pl.DataFrame:
+    """Frames of (value, amount) as one, each value once, in rising order."""
+    return pl.concat(frames).group_by("value").agg(pl.col(amount).sum()).sort("value")

@@ -1,0 +1,143 @@
+"""One raw file as a lazy table that is read in small pieces, whatever its format and its row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
+
+from ctrgate.errors import DataError
+from ctrgate.features.dataset import ColumnType, Table
+
+__all__ = ["ROW", "TYPES", "RawFile"]
+
+ROW = "row:index"
+"""The column of a row's number in its file, counted from 0."""
+TYPES: Mapping[ColumnType, pl.DataType] = {
+    "string": pl.String(),
+    "int": pl.Int64(),
+    "float": pl.Float64(),
+    "datetime": pl.Datetime("us"),
+}
+_FORMATS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".ipc": "arrow", ".feather": "arrow"}
+# Polars keeps some dozens of pieces in flight between the steps of a query: small pieces keep that memory small.
+_PIECE_ROWS = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile:
+    """A Parquet, Arrow or text file.
+
+    Args:
+        path: The file.
+        table: How it is read.
+        types: The columns of a text file that are no text.
+    """
+
+    path: Path
+    table: Table
+    types: Mapping[str, pl.DataType]
+
+    @property
+    def format(self) -> str:
+        """``parquet``, ``arrow`` or ``csv``."""
+        named = self.table.format
+        return _FORMATS.get(self.path.suffix.lower(), "csv") if named == "auto" else named
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """Its columns.
+
+        Raises:
+            DataError: Where the file is damaged.
+        """
+        with self.reading():
+            return self._scan().collect_schema()
+
+    def rows(self) -> pl.LazyFrame:
+        """Its rows in their order, with their number in the column ``ROW``; memory holds some row groups at most."""
+        schema = pl.Schema({ROW: pl.get_index_type(), **self.schema})
+        return register_io_source(self._pieces, schema=schema)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn what Polars says of a damaged file into a DataError with the file, and a text's row and column."""
+        try:
+            yield
+        except pl.exceptions.PolarsError as error:
+            reason = self._misfit() if self.format == "csv" else None
+            reason = reason or str(error).strip().splitlines()[0] + "; is it damaged, cut short, or of another format?"
+            raise DataError(f"{self.path} cannot be read: {reason}") from error
+
+    def _pieces(
+        self,
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,  # noqa: ARG002 a wish of Polars', which may be left unheard
+    ) -> Iterator[pl.DataFrame]:
+        """The rows piece by piece, as Polars asks for them."""
+        columns = None if with_columns is None else [name for name in with_columns if name != ROW]
+        start = 0
+        for piece in self._unnumbered(columns):
+            rows = piece.with_row_index(ROW, offset=start)
+            start += piece.height
+            if n_rows is not None:
+                rows = rows.head(max(0, n_rows - start + piece.height))
+            if with_columns is not None:
+                rows = rows.select(with_columns)
+            yield rows if predicate is None else rows.filter(predicate)
+            if n_rows is not None and start >= n_rows:
+                return
+
+    def _unnumbered(self, columns: list[str] | None) -> Iterator[pl.DataFrame]:
+        lazy = self._scan()
+        lazy = lazy if columns is None else lazy.select(columns or pl.first())
+        if self.format != "parquet":
+            yield from lazy.collect_batches(chunk_size=_PIECE_ROWS, maintain_order=True, engine="streaming")
+            return
+        metadata, start = pq.read_metadata(self.path), 0
+        for group in range(metadata.num_row_groups):
+            num_rows = metadata.row_group(group).num_rows
+            yield from lazy.slice(start, num_rows).collect().iter_slices(_PIECE_ROWS)
+            start += num_rows
+
+    def _scan(self) -> pl.LazyFrame:
+        if self.format == "parquet":
+            return pl.scan_parquet(self.path, glob=False, hive_partitioning=False)
+        if self.format == "arrow":
+            return pl.scan_ipc(self.path, glob=False, hive_partitioning=False)
+        csv = self.table.csv
+        return pl.scan_csv(
+            self.path if csv.encoding == "utf8" else StringIO(self.path.read_text(encoding=csv.encoding)),
+            has_header=csv.header,
+            separator=csv.separator or ("\t" if self.path.suffix.lower() == ".tsv" else ","),
+            quote_char=csv.quote or None,
+            null_values=list(csv.null_values) or None,
+            schema=None if csv.header else {name: self.types.get(name, pl.String()) for name in csv.columns},
+            infer_schema=False,
+            schema_overrides=self.types if csv.header else None,
+            glob=False,
+        )
+
+    def _misfit(self) -> str | None:
+        """The first text that is not of its column's type; None where that is not what is wrong with the file."""
+        texts = replace(self, types={})._scan()
+        try:
+            for name in [name for name in self.types if name in self.schema]:
+                kind = self.types[name]
+                wrong = pl.col(name).is_not_null() & pl.col(name).cast(kind, strict=False).is_null()
+                rows = texts.select(name).with_row_index(ROW).filter(wrong).head(1).collect()
+                if rows.height:
+                    row, value = rows.row(0)
+                    return f"row {row} (counted from 0) holds {value!r} as {name}, read as {kind}; see csv.types"
+        except pl.exceptions.PolarsError:
+            return None
+        return None

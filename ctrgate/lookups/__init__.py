@@ -1,0 +1,1 @@
+"""Ids to rows through TorchRec, for training."""

@@ -1,0 +1,128 @@
+"""All lookups of a network: grouped by kind, each group one TorchRec collection, assembled into ``Fields``."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ctrgate.contracts import Batch, Fields, Lookup, TableSpec
+from ctrgate.layers.fields import assemble
+from ctrgate.lookups.groups import FusedOptions, Group, PooledDense, PooledFused, UnpooledDense, UnpooledFused
+
+__all__ = ["Lookups"]
+
+
+class Lookups(nn.Module):
+    """Ids to rows, under both table rules, for training.
+
+    A table that any sequence reads lives in an unpooled group, and its pooled uses are pooled here. Row 0 of every
+    table is zero; ``zero_padding`` restores that after a step.
+
+    Args:
+        tables: Every table.
+        lookups: Every read of one.
+        fused: ``lr`` and ``eps`` of row-wise Adagrad, where a table has the fused rule.
+        seed: Decides the tables' start, table by table, so that a new table moves no other.
+        dropout: Share of looked-up coordinates zeroed in training.
+        device: Where the tables live.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[TableSpec],
+        lookups: Sequence[Lookup],
+        *,
+        fused: FusedOptions,
+        seed: int,
+        dropout: float = 0.0,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        self.lookups = tuple(lookups)
+        self.dropout = dropout
+        device = device or torch.device("cpu")
+        self.groups = nn.ModuleList(_groups(tables, lookups, fused=fused, device=device))
+        for spec, weight in self.tables():
+            weight.zero_()
+            start = torch.randn(spec.num_rows, spec.dim, generator=_generator(seed, spec.name)) * spec.init_std
+            weight[1:, : spec.dim] = start[1:].to(weight.device)
+
+    def forward(self, batch: Batch) -> Fields:
+        """The looked-up fields and sequences, with the batch's numbers and vectors as they are."""
+        found: dict[str, Tensor] = {}
+        unpooled: set[str] = set()
+        for group in self._each_group():
+            rows = group(batch)
+            found.update(rows)
+            if isinstance(group, UnpooledDense | UnpooledFused):
+                unpooled.update(rows)
+        dims = {spec.name: spec.dim for spec, _ in self.tables()}
+        found = {lookup.name: found[lookup.name][:, : dims[lookup.table]] for lookup in self.lookups}
+        if self.training and self.dropout:
+            found = {name: functional.dropout(rows, self.dropout) for name, rows in found.items()}
+        return assemble(batch, self.lookups, found=found, unpooled=unpooled)
+
+    def tables(self) -> Iterator[tuple[TableSpec, Tensor]]:
+        """Every table with its rows as stored, ``(V, stored D)``; writing to them moves the table."""
+        for group in self._each_group():
+            yield from ((spec, weight.detach()) for spec, weight in zip(group.specs, group.weights(), strict=True))
+
+    def states(self) -> Iterator[tuple[TableSpec, dict[str, Tensor]]]:
+        """Every table with its fused optimizer's state (``sum``: ``(V,)``), to be read and written in place."""
+        for group in self._each_group():
+            yield from zip(group.specs, group.states(), strict=True)
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """The fused tables' step size from now on."""
+        for group in self._each_group():
+            group.set_learning_rate(learning_rate)
+
+    def dense_tables(self) -> dict[str, Tensor]:
+        """The parameters of the tables under the dense rule, for the dense optimizer."""
+        return {
+            spec.name: weight
+            for group in self._each_group()
+            for spec, weight in zip(group.specs, group.weights(), strict=True)
+            if spec.rule == "dense"
+        }
+
+    @torch.no_grad()
+    def zero_padding(self) -> None:
+        """Put row 0 of every table back to zero: a step moves it where a batch has looked it up."""
+        for _, weight in self.tables():
+            weight[0].zero_()
+
+    def _each_group(self) -> Iterator[Group]:
+        for group in self.groups:
+            assert isinstance(group, Group)
+            yield group
+
+
+def _groups(
+    tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, fused: FusedOptions, device: torch.device
+) -> Iterator[Group]:
+    """Pooled groups by rule and weights; unpooled ones by rule and stored width, as their kernels take one width."""
+    by_sequence = {lookup.table for lookup in lookups if lookup.pooling == "none"}
+    weighted = {lookup.table for lookup in lookups if lookup.weighted}
+    kinds: dict[tuple[str, bool, bool, int], list[TableSpec]] = {}
+    for spec in tables:
+        unpooled = spec.name in by_sequence
+        kind = (spec.rule, unpooled, not unpooled and spec.name in weighted, spec.stored_dim if unpooled else 0)
+        kinds.setdefault(kind, []).append(spec)
+    for (rule, unpooled, _, _), specs in kinds.items():
+        names = {spec.name for spec in specs}
+        reads = [lookup for lookup in lookups if lookup.table in names]
+        if rule == "fused":
+            kernel = UnpooledFused if unpooled else PooledFused
+            yield kernel(specs, reads, options=fused, device=device)
+        else:
+            yield (UnpooledDense if unpooled else PooledDense)(specs, reads).to(device)
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    """A generator of the table's own; torch's takes 32 bits of a seed, so both are hashed into them."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed}:{name}".encode()))

@@ -1,0 +1,216 @@
+"""Groups of lookups that one TorchRec collection serves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ctrgate.contracts import Batch, Ids, Lookup, TableSpec
+from ctrgate.layers.jagged import bag_offsets
+from ctrgate.lookups.quiet import (
+    ComputeDevice,
+    EmbeddingBagCollection,
+    EmbeddingBagConfig,
+    EmbeddingCollection,
+    EmbeddingConfig,
+    EmbeddingLocation,
+    EmbOptimType,
+    FusedEmbeddingBagCollection,
+    KeyedJaggedTensor,
+    PoolingMode,
+    RowWiseAdagrad,
+    SplitTableBatchedEmbeddingBagsCodegen,
+)
+
+__all__ = ["FusedOptions", "Group", "PooledDense", "PooledFused", "UnpooledDense", "UnpooledFused"]
+
+FusedOptions = Mapping[str, float]
+"""``lr`` and ``eps`` of row-wise Adagrad."""
+
+
+class Group(nn.Module, ABC):
+    """Tables of one kind, and the lookups that read them.
+
+    TorchRec names its parameters by table; tables and features are numbered for it, since a user's name may hold a dot
+    or be that of a module's method.
+
+    Args:
+        tables: In order.
+        lookups: In the tables' order.
+    """
+
+    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
+        super().__init__()
+        self.specs = tuple(tables)
+        place = {spec.name: number for number, spec in enumerate(self.specs)}
+        self.lookups = tuple(sorted(lookups, key=lambda lookup: place[lookup.table]))
+        self._features = {lookup.name: f"f{number}" for number, lookup in enumerate(self.lookups)}
+
+    @abstractmethod
+    def weights(self) -> list[Tensor]:
+        """The tables' rows as stored, ``(V, stored D)`` each: parameters under the dense rule."""
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """The fused optimizer's state per table, to be read and written in place; empty under the dense rule."""
+        return [{} for _ in self.specs]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """The fused optimizer's step size from now on; nothing to do under the dense rule."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Per lookup the pooled sum ``(B, stored D)``, or the rows ``(n, stored D)`` of an unpooled group."""
+
+    def _features_of(self, spec: TableSpec) -> list[str]:
+        return [self._features[lookup.name] for lookup in self.lookups if lookup.table == spec.name]
+
+    def _keyed(self, batch: Batch, *, weighted: bool) -> KeyedJaggedTensor:
+        columns = [batch.ids[lookup.column] for lookup in self.lookups]
+        return KeyedJaggedTensor(
+            keys=list(self._features.values()),
+            values=torch.cat([ids.values for ids in columns]),
+            lengths=torch.cat([_lengths(ids, batch.num_rows) for ids in columns]),
+            weights=torch.cat(list(map(_weights, self.lookups, columns))) if weighted else None,
+        )
+
+
+def _lengths(ids: Ids, num_rows: int) -> Tensor:
+    return torch.ones(num_rows, dtype=torch.int64, device=ids.values.device) if ids.lengths is None else ids.lengths
+
+
+def _weights(lookup: Lookup, ids: Ids) -> Tensor:
+    if lookup.weighted and ids.weights is not None:
+        return ids.weights
+    return torch.ones_like(ids.values, dtype=torch.float32)
+
+
+class _Pooled(Group):
+    """Sums over bags by an (unsharded) embedding bag collection."""
+
+    collection: EmbeddingBagCollection | FusedEmbeddingBagCollection
+
+    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
+        super().__init__(tables, lookups)
+        self.weighted = any(lookup.weighted for lookup in lookups)
+        self._configs = [
+            EmbeddingBagConfig(
+                name=f"t{number}",
+                embedding_dim=spec.stored_dim,
+                num_embeddings=spec.num_rows,
+                feature_names=self._features_of(spec),
+            )
+            for number, spec in enumerate(self.specs)
+        ]
+        self._widths = [spec.stored_dim for spec in self.specs for _ in self._features_of(spec)]
+
+    def weights(self) -> list[Tensor]:
+        return [self.collection.embedding_bags[config.name].weight for config in self._configs]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        values = self.collection(self._keyed(batch, weighted=self.weighted)).values()
+        pooled = values.split(self._widths, dim=1)
+        return dict(zip((lookup.name for lookup in self.lookups), pooled, strict=True))
+
+
+class PooledDense(_Pooled):
+    """Pooled lookups of tables that are ordinary parameters."""
+
+    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
+        super().__init__(tables, lookups)
+        self.collection = EmbeddingBagCollection(self._configs, is_weighted=self.weighted)
+
+
+class PooledFused(_Pooled):
+    """Pooled lookups of tables that row-wise Adagrad moves in the backward pass."""
+
+    def __init__(
+        self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, options: FusedOptions, device: torch.device
+    ) -> None:
+        super().__init__(tables, lookups)
+        # A copy: TorchRec writes into the options it is given.
+        self.collection = FusedEmbeddingBagCollection(
+            self._configs,
+            optimizer_type=RowWiseAdagrad,
+            optimizer_kwargs=dict(options),
+            is_weighted=self.weighted,
+            device=device,
+        )
+
+    def states(self) -> list[dict[str, Tensor]]:
+        state = self.collection.fused_optimizer().state_dict()["state"]
+        return [{"sum": next(iter(state[f"{config.name}.weight"].values()))} for config in self._configs]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        optimizer = self.collection.fused_optimizer()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.step()  # hands the rate to the kernel; the tables move in the backward pass only
+
+
+class UnpooledDense(Group):
+    """Row by row lookups of tables that are ordinary parameters."""
+
+    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
+        super().__init__(tables, lookups)
+        self.collection = EmbeddingCollection(
+            [
+                EmbeddingConfig(
+                    name=f"t{number}",
+                    embedding_dim=spec.stored_dim,
+                    num_embeddings=spec.num_rows,
+                    feature_names=self._features_of(spec),
+                )
+                for number, spec in enumerate(self.specs)
+            ]
+        )
+
+    def weights(self) -> list[Tensor]:
+        return [self.collection.embeddings[f"t{number}"].weight for number in range(len(self.specs))]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        rows = self.collection(self._keyed(batch, weighted=False))
+        return {name: jagged.values() for name, jagged in zip(self._features, rows.values(), strict=True)}
+
+
+class UnpooledFused(Group):
+    """Row by row lookups of tables that row-wise Adagrad moves in the backward pass.
+
+    By FBGEMM's table-batched operator, since TorchRec's FusedEmbeddingCollection refuses CPU.
+    """
+
+    def __init__(
+        self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, options: FusedOptions, device: torch.device
+    ) -> None:
+        super().__init__(tables, lookups)
+        on_cpu = device.type == "cpu"
+        location = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation.DEVICE
+        compute = ComputeDevice.CPU if on_cpu else ComputeDevice.CUDA
+        place = {spec.name: number for number, spec in enumerate(self.specs)}
+        self.operator = SplitTableBatchedEmbeddingBagsCodegen(
+            [(spec.num_rows, spec.stored_dim, location, compute) for spec in self.specs],
+            feature_table_map=[place[lookup.table] for lookup in self.lookups],
+            pooling_mode=PoolingMode.NONE,
+            optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+            learning_rate=options["lr"],
+            eps=options["eps"],
+            device=device,
+        )
+
+    def weights(self) -> list[Tensor]:
+        return list(self.operator.split_embedding_weights())
+
+    def states(self) -> list[dict[str, Tensor]]:
+        return [{"sum": state[0]} for state in self.operator.split_optimizer_states()]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        self.operator.set_learning_rate(learning_rate)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        columns = [batch.ids[lookup.column] for lookup in self.lookups]
+        lengths = torch.cat([_lengths(ids, batch.num_rows) for ids in columns])
+        rows = self.operator(torch.cat([ids.values for ids in columns]), bag_offsets(lengths))
+        parts = rows.split([ids.values.numel() for ids in columns])
+        return dict(zip((lookup.name for lookup in self.lookups), parts, strict=True))

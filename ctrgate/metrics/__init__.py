@@ -1,0 +1,1 @@
+"""Arrays in, floats with intervals out."""

@@ -1,0 +1,1 @@
+"""One file per network, named as its paper names it."""

@@ -1,0 +1,62 @@
+"""The part of a model above its table rows: projections, then the network's own idea."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ctrgate.contracts import Fields, Output
+from ctrgate.features.layout import Layout
+from ctrgate.layers.projections import NumberProjection, VectorProjection
+from ctrgate.models.inputs import Embedding, Inputs
+
+__all__ = ["Network", "NetworkConfig"]
+
+
+class NetworkConfig(Protocol):
+    """What the settings of every network can do."""
+
+    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
+        """The embeddings it reads."""
+        ...
+
+    def build(self, inputs: Inputs) -> nn.Module:
+        """The module ``Fields -> Output``."""
+        ...
+
+
+class Network(nn.Module):
+    """``Fields`` with looked-up rows to ``Output``: everything above the tables, one exportable module.
+
+    Args:
+        config: The network's settings.
+        inputs: What ``plan_inputs`` made of its requests.
+    """
+
+    def __init__(self, config: NetworkConfig, *, inputs: Inputs) -> None:
+        super().__init__()
+        self._inputs = inputs
+        self.projections = nn.ModuleList(
+            VectorProjection(item.width, item.dim) if item.width else NumberProjection(item.dim)
+            for item in inputs.projected
+        )
+        self.body = config.build(inputs)
+
+    def forward(self, fields: Fields) -> Output:
+        rows = dict(fields.rows)
+        for item, projection in zip(self._inputs.projected, self.projections, strict=True):
+            source: Tensor = fields.vectors[item.column] if item.width else fields.numbers[:, item.index, None]
+            rows[item.key] = projection(source)
+        output: Output = self.body(replace(fields, rows=rows, order=self._inputs.order))
+        return output
+
+    def untrained(self) -> dict[str, str]:
+        """Parameters that get no gradient by design, with the reason each module gives."""
+        return {
+            f"{prefix}.{name}" if prefix else name: reason
+            for prefix, module in self.named_modules()
+            if module is not self and hasattr(module, "untrained")
+            for name, reason in module.untrained().items()
+        }

@@ -1,0 +1,199 @@
+"""Write one page about a run: headline numbers with intervals, learning curve, ROC, calibration, segments, settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ctrgate import figures, page
+from ctrgate.config import Place, settings
+from ctrgate.errors import ConfigError, DataError
+from ctrgate.files import atomic_file
+from ctrgate.masking import masked
+from ctrgate.page import Section, Tile
+from ctrgate.progress import console
+
+__all__ = ["Config", "run"]
+
+_SPLIT_ORDER = ("test", "valid", "train")
+
+
+@settings
+class Config:
+    """The sections that ``report`` reads."""
+
+    name: str
+    """The run."""
+    runs: Place = "runs"
+    """Where run folders lie."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Write ``runs/NAME/report/index.html`` from what training and evaluation left; one file, nothing from outside.
+
+    Returns:
+        ``report``: the file; ``splits``: those evaluated, the headline's first; ``auc``: the headline's.
+
+    Raises:
+        ConfigError: No such run, or nothing to report yet.
+        DataError: A file of the run is damaged.
+    """
+    folder = Path(config.runs) / config.name
+    if not folder.is_dir():
+        raise ConfigError(f"there is no run {folder}; `ctrgate train` makes it, name and runs in the run file name it")
+    lines = _json_lines(folder / "metrics.jsonl")
+    evaluations = {path.stem: _json(path) for path in _in_order(folder / "evaluation")}
+    if not lines and not evaluations:
+        raise ConfigError(f"{folder} has neither metrics.jsonl nor evaluation/*.json; run `ctrgate train` first")
+    evaluated = [
+        _evaluation(split, result, first=not place) for place, (split, result) in enumerate(evaluations.items())
+    ]
+    training = [_training(lines)] if lines else []
+    sections = [*evaluated[:1], *training, *evaluated[1:], *_surroundings(folder)]
+    target = folder / "report" / "index.html"
+    with atomic_file(target) as temporary:
+        temporary.write_text(page.page(config.name, subtitle=_subtitle(folder), sections=sections), encoding="utf-8")
+    console.print(f"report: {target}", markup=False)
+    headline = next(iter(evaluations.values()), {}).get("auc")
+    return {"report": str(target), "splits": list(evaluations), "auc": headline}
+
+
+def _evaluation(split: str, result: Mapping[str, Any], *, first: bool) -> Section:
+    """The first one open and explained, the others folded."""
+    try:
+        parts = [page.tiles(_tiles(result)), *([page.note(_NOTE)] if first else [])]
+        drawn = {}
+        if result.get("roc", {}).get("false_positive_rate"):
+            roc = figures.roc(result["roc"], auc=result["auc"]["value"])
+            drawn["ROC curve"] = figures.to_svg(roc, title=f"ROC curve, {split}")
+        if result.get("reliability", {}).get("predicted"):
+            reliability = figures.reliability(result["reliability"])
+            drawn["Calibration: seen against predicted click rate, bins of equal weight, 95 % intervals"] = (
+                figures.to_svg(reliability, title=f"Calibration, {split}")
+            )
+        if drawn:
+            parts.append(page.figures(drawn))
+        for name, segment in result.get("segments", {}).items():
+            parts.append(_segments(name, segment))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"evaluation/{split}.json lacks {error}; write it anew with `ctrgate evaluate`") from error
+    return Section(title=f"On the {split} rows", parts=parts, folded=not first)
+
+
+_NOTE = (
+    "AUC: the chance that a clicked row scores above one that was not, with DeLong's 95 % interval. Normalised "
+    "entropy: log loss over that of always answering the click rate; below 1 is better. Calibration: clicks predicted "
+    "over clicks seen. Grouped AUC: within users that have both, weighted by rows; its interval resamples users."
+)
+
+
+def _tiles(result: Mapping[str, Any]) -> list[Tile]:
+    auc, gauc = result["auc"], result.get("gauc")
+    tiles = [Tile(label="AUC", value=_number(auc["value"], 5), detail=_interval(auc))]
+    if gauc is not None:
+        detail = f"{_interval(gauc)} {gauc['num_groups']:,} groups".strip()
+        tiles.append(Tile(label="Grouped AUC", value=_number(gauc["value"], 5), detail=detail))
+    entropy = f"normalised entropy {_number(result.get('normalized_entropy'), 4)}"
+    tiles.append(Tile(label="Log loss", value=_number(result["log_loss"], 5), detail=entropy))
+    error = f"expected calibration error {_number(result.get('ece'), 4)}"
+    tiles.append(Tile(label="Calibration", value=_number(result["calibration_ratio"], 3), detail=error))
+    clicks = f"{result['num_positives']:,} clicks, {result['num_positives'] / result['num_rows']:.2%}"
+    return [*tiles, Tile(label="Rows", value=f"{result['num_rows']:,}", detail=clicks)]
+
+
+def _segments(name: str, segment: Mapping[str, Any]) -> page.Html:
+    lines = segment["lines"]
+    ends = [line["auc"][end] for line in lines for end in ("low", "high") if line["auc"][end] is not None]
+    columns = (name, "rows", "AUC", "95 % interval", "", "log loss", "calibration", "clicks", "click rate")
+    rows = []
+    for line in lines:
+        auc, bar = line["auc"], page.Html("")
+        if auc["low"] is not None:
+            bar = page.interval_bar(auc["low"], auc["value"], auc["high"], start=min(ends), end=max(ends))
+        numbers = (_number(line["log_loss"], 4), _number(line["calibration_ratio"], 3))
+        clicks = (f"{line['num_positives']:,}", f"{line['num_positives'] / line['num_rows']:.2%}")
+        count = f"{line['num_rows']:,}"
+        rows.append((line["value"], count, _number(auc["value"], 4), _interval(auc, 4), bar, *numbers, *clicks))
+    text = page.table(columns, rows)
+    if segment["num_values"] > len(lines):
+        text = page.Html(text + page.note(f"The {len(lines)} values with most rows, of {segment['num_values']:,}."))
+    return page.Html(page.heading(f"By {name}") + text)
+
+
+def _training(lines: Sequence[Mapping[str, Any]]) -> Section:
+    last = lines[-1]
+    speeds = [line["rows_per_second"] for line in lines if line.get("rows_per_second")]
+    facts = {
+        "epochs": _number(last.get("epoch"), 0),
+        "steps": f"{last['step']:,.0f}" if last.get("step") is not None else "n/a",
+        "rows per second, median": f"{median(speeds):,.0f}" if speeds else "n/a",
+        "last learning rate": f"{last['learning_rate']:g}" if last.get("learning_rate") is not None else "n/a",
+    }
+    curve = page.figures({"": figures.to_svg(figures.learning_curve(lines), title="Learning curve")})
+    return Section(title="Training", parts=[page.beside(curve, page.pairs(facts))])
+
+
+def _surroundings(folder: Path) -> list[Section]:
+    """The settings and the environment, folded."""
+    sections = []
+    if (folder / "config.yaml").exists():
+        text = masked((folder / "config.yaml").read_text(encoding="utf-8"))
+        sections.append(Section(title="Settings", parts=[page.code(text)], folded=True))
+    if (folder / "environment.json").exists():
+        facts = {name: _plain(value) for name, value in _json(folder / "environment.json").items()}
+        sections.append(Section(title="Environment", parts=[page.pairs(facts)], folded=True))
+    return sections
+
+
+def _subtitle(folder: Path) -> str:
+    return f"ctrgate run in {folder}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return "; ".join(_plain(inner) for inner in value)
+    return str(value)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(estimate: Mapping[str, float | None], digits: int = 5) -> str:
+    low, high = estimate["low"], estimate["high"]
+    return "" if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """The evaluations, test first."""
+    known = {name: place for place, name in enumerate(_SPLIT_ORDER)}
+    return sorted(folder.glob("*.json"), key=lambda path: (known.get(path.stem, len(known)), path.stem))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not valid JSON ({error}); write it anew with `ctrgate {path.parent.name}`"
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} must hold a JSON object; it holds a {type(value).__name__}")
+    return value
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file that may be missing; a last line cut by a kill is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    values = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{path}, line {number} is not valid JSON ({error}); remove that line") from error
+    return values

@@ -1,0 +1,127 @@
+"""Fit a network on prepared rows; run again, it resumes or says that it is done."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from dataclasses import field
+from typing import Any, Literal
+
+import torch
+
+from ctrgate.config import dump, settings
+from ctrgate.data.reader import Reader
+from ctrgate.errors import ConfigError, Interrupted
+from ctrgate.features.prepared import Prepared
+from ctrgate.figures import learning_curve
+from ctrgate.progress import console
+from ctrgate.tracking import TrackingConfig, open_tracker
+from ctrgate.training.checkpoint import Progress
+from ctrgate.training.loop import Fit
+from ctrgate.training.model import build_model
+from ctrgate.training.objective import ClickObjective, ObjectiveConfig
+from ctrgate.training.optimizer import Optimizer
+from ctrgate.training.runs import RunSettings
+
+__all__ = ["Config", "run"]
+
+
+@settings
+class Config(RunSettings):
+    """The sections that ``train`` reads."""
+
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """What is minimised."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the run is logged."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, with the best and the last state under ``runs/NAME/checkpoints``.
+
+    Returns:
+        The run's folder, its steps and epochs, the best monitored value, parameters, and rows per second.
+
+    Raises:
+        ConfigError: Before anything is written, where the settings do not fit the data or an earlier run of that name.
+        Interrupted: After Ctrl-C or SIGTERM, with the state saved.
+    """
+    prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
+    fit = _fit(config, prepared)
+    folder = config.folder
+    if config.train.restart and folder.path.exists():
+        shutil.rmtree(folder.path)
+    resolved = dump(config)
+    folder.begin(resolved, seed=config.seed, prepared=prepared)
+    torch.manual_seed(config.seed)
+    progress = fit.resume()
+    folder.cut_metrics(after_step=progress.step)
+    num_parameters = fit.model.num_parameters
+    if progress.finished:
+        console.print(f"{folder.path} is trained already; train.restart=true trains it again")
+        return _summary(config, progress, num_parameters=num_parameters)
+    console.print(f"{config.name}: {config.model.name}, {num_parameters:,} parameters, {fit.train.num_rows:,} rows")
+    if progress.step:
+        console.print(f"resumed after step {progress.step}, in epoch {progress.epoch + 1}")
+
+    tracker = open_tracker(config.tracking, folder=folder.path)
+    tags = {"ctrgate.encoder": prepared.manifest.encoder, "ctrgate.dataset": config.dataset.name}
+    tracker.start(run_name=config.name, params=resolved, tags=tags, resume=progress.step > 0)
+
+    def record(line: dict[str, float]) -> None:
+        folder.append_metrics(line)
+        tracker.metrics(line, step=int(line["step"]))
+
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+    try:
+        progress = fit.run(record)
+        tracker.figure(learning_curve(folder.metrics()), name="learning_curve")
+        status = "FINISHED"
+    except Interrupted:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.end(status)
+    return _summary(config, progress, num_parameters=num_parameters)
+
+
+def _fit(config: Config, prepared: Prepared) -> Fit:
+    """Everything of the run, built from its settings; nothing is written yet."""
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    layout = prepared.layout
+    model = build_model(
+        config.model, layout=layout, tables=config.tables, seed=config.seed, precision=config.train.precision
+    )
+    return Fit(
+        model=model,
+        optimizer=Optimizer(model, train=config.train, tables=config.tables),
+        objective=ClickObjective(_label_weights(config.objective, layout.labels)),
+        train=Reader(prepared.files("train"), layout=layout),
+        valid=Reader(prepared.files("valid"), layout=layout) if prepared.num_rows("valid") else None,
+        settings=config.train,
+        tables=config.tables,
+        seed=config.seed,
+        checkpoints=config.folder.checkpoints,
+    )
+
+
+def _summary(config: Config, progress: Progress, *, num_parameters: int) -> dict[str, Any]:
+    lines = config.folder.metrics()
+    best = next((line for line in lines if line["step"] == progress.best_step), lines[-1])
+    return {
+        "run": str(config.folder.path),
+        "parameters": num_parameters,
+        "steps": progress.step,
+        "epochs": progress.epoch,
+        "best_step": progress.best_step,
+        "valid": {name.removeprefix("valid/"): value for name, value in best.items() if name.startswith("valid/")},
+        "rows_per_second": statistics.median(line["rows_per_second"] for line in lines),
+    }
+
+
+def _label_weights(objective: ObjectiveConfig, labels: tuple[str, ...]) -> torch.Tensor:
+    unknown = [name for name in objective.label_weights if name not in labels]
+    if unknown:
+        raise ConfigError(f"objective.label_weights names {', '.join(unknown)}; the labels are {', '.join(labels)}")
+    return torch.tensor([objective.label_weights.get(name, 1.0) for name in labels])

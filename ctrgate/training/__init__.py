@@ -1,0 +1,1 @@
+"""Parts of train: objective, loop, optimizers, checkpoint."""

@@ -1,0 +1,283 @@
+"""The training loop of one process: steps, evaluation, cuts and strikes, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import FrameType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ctrgate.contracts import UNKNOWN_ID, Batch, Ids
+from ctrgate.data.prefetch import prefetch
+from ctrgate.data.reader import Order, Reader
+from ctrgate.errors import DataError, Interrupted
+from ctrgate.metrics.auc import auc_of
+from ctrgate.metrics.calibration import log_loss
+from ctrgate.metrics.grouped import grouped_auc
+from ctrgate.metrics.pooled import pool
+from ctrgate.models.inputs import FusedRule, TablesConfig
+from ctrgate.progress import Bar, bar, console
+from ctrgate.training.checkpoint import Checkpoints, Progress
+from ctrgate.training.model import CtrModel
+from ctrgate.training.objective import ClickObjective
+from ctrgate.training.optimizer import Optimizer
+from ctrgate.training.settings import TrainSettings
+
+__all__ = ["Fit", "predict", "replace_by_unknown"]
+
+EVALUATION_BATCH = 16_384
+_LARGER_IS_BETTER = {"auc": True, "gauc": True, "auc_minus_log_loss": True, "log_loss": False}
+
+
+@dataclass(kw_only=True)
+class Fit:
+    """One run of training; ``resume``, then ``run``.
+
+    Args:
+        model: At its start; the checkpoints' weights are taken up if there are any.
+        optimizer: Of that model.
+        objective: The loss.
+        train: Rows to learn from.
+        valid: Rows to select by; None trains for all epochs and keeps the last state.
+        settings: How.
+        tables: The tables' rule, for its L2 and the share of unknown ids.
+        seed: Decides the order of rows; the network's randomness is torch's, seeded by the caller.
+        checkpoints: Where states are kept.
+    """
+
+    model: CtrModel
+    optimizer: Optimizer
+    objective: ClickObjective
+    train: Reader
+    valid: Reader | None
+    settings: TrainSettings
+    tables: TablesConfig
+    seed: int
+    checkpoints: Checkpoints
+    progress: Progress = field(default_factory=Progress)
+
+    def resume(self) -> Progress:
+        """Take up the last checkpoint, if there is one."""
+        self.progress = self.checkpoints.resume(self.model, self.optimizer)
+        return self.progress
+
+    def run(self, record: Callable[[dict[str, float]], None]) -> Progress:
+        """Train until the strikes are used up or all epochs are done.
+
+        Args:
+            record: Called with a line of metrics after every epoch.
+
+        Raises:
+            Interrupted: After Ctrl-C or SIGTERM, with the state saved.
+            DataError: Where the loss is no longer finite.
+        """
+        with stop_requests() as stop:
+            while not self.progress.finished:
+                loss, rows_per_second = self._epoch(stop)
+                record(self._end_of_epoch(loss, rows_per_second))
+                best = self.progress.best_step == self.progress.step
+                self.checkpoints.save(self.model, self.optimizer, self.progress, best=best)
+        return self.progress
+
+    def _epoch(self, stop: StopRequest) -> tuple[float, float]:
+        """The rest of the running epoch; returns its mean loss and its rows per second."""
+        progress, settings = self.progress, self.settings
+        order = Order(
+            batch_size=settings.batch_size,
+            seed=self.seed,
+            epoch=progress.epoch,
+            first_batch=progress.batch,
+            buffer_row_groups=settings.buffer_row_groups,
+        )
+        self.model.train()
+        remaining = self.train.num_rows - progress.batch * settings.batch_size
+        total, rows = torch.zeros((), dtype=torch.float64), 0
+        started = time.monotonic()
+        with bar(f"epoch {progress.epoch + 1}", total=remaining) as shown:
+            for batch in prefetch(self.train.batches(order)):
+                loss = self._step(batch)
+                total += loss.detach() * batch.num_rows
+                rows += batch.num_rows
+                progress.batch += 1
+                progress.step += 1
+                self._show(shown, batch, total, rows)
+                if stop.requested or (settings.checkpoint_every and progress.step % settings.checkpoint_every == 0):
+                    self._check(total)
+                    self.checkpoints.save(self.model, self.optimizer, progress, best=False)
+                if stop.requested:
+                    raise Interrupted(
+                        f"stopped by {stop.requested.name} after step {progress.step}; the state is saved, "
+                        "the same command goes on from there",
+                        signal_number=stop.requested,
+                    )
+        self._check(total)
+        return float(total) / max(rows, 1), rows / max(time.monotonic() - started, 1e-9)
+
+    def _step(self, batch: Batch) -> torch.Tensor:
+        if self.tables.unknown_share:
+            batch = replace_by_unknown(batch, share=self.tables.unknown_share)
+        output, squares = self.model(batch)
+        loss: torch.Tensor = self.objective(output, batch)
+        rule = self.tables.rule
+        penalty = rule.l2 / 2 * squares / batch.num_rows if isinstance(rule, FusedRule) and rule.l2 else 0.0
+        self.optimizer.step(loss + penalty, number=self.progress.step)
+        return loss
+
+    def _show(self, shown: Bar, batch: Batch, total: torch.Tensor, rows: int) -> None:
+        now = self.progress.step % 20 == 0  # reading the loss waits for the step
+        shown.advance(batch.num_rows, note=f"loss {float(total) / rows:.4f}" if now else None)
+
+    def _check(self, total: torch.Tensor) -> None:
+        if not math.isfinite(float(total)):
+            raise DataError(
+                f"the loss is no longer finite in epoch {self.progress.epoch + 1} by step {self.progress.step}; lower "
+                "train.learning_rate or tables.rule.learning_rate, set train.clip_norm, or scale the numeric features"
+            )
+
+    def _end_of_epoch(self, loss: float, rows_per_second: float) -> dict[str, float]:
+        """Measure, judge, and move on to the next epoch; returns the line of metrics."""
+        progress, settings = self.progress, self.settings
+        line = {
+            "step": progress.step,
+            "epoch": progress.epoch + 1,
+            "train/loss": loss,
+            "rows_per_second": rows_per_second,
+            "learning_rate": self.optimizer.learning_rate,
+        }
+        improved = self.valid is None
+        if self.valid is not None:
+            measured = self._measure(self.valid)
+            line |= {f"valid/{name}": value for name, value in measured.items()}
+            improved = self._judge(measured[settings.monitor])
+        progress.epoch += 1
+        progress.batch = 0
+        progress.finished = progress.epoch >= settings.epochs or progress.strikes >= settings.strikes
+        if improved:
+            progress.best_step = progress.step
+        return line
+
+    def _judge(self, value: float) -> bool:
+        """Whether the monitored value improved; if not, a strike and a cut of the learning rate."""
+        progress, settings = self.progress, self.settings
+        sign = 1 if _LARGER_IS_BETTER[settings.monitor] else -1
+        if progress.best is None or sign * (value - progress.best) > settings.min_improvement:
+            progress.best, progress.strikes = value, 0
+            return True
+        progress.strikes += 1
+        progress.factor *= settings.learning_rate_factor
+        self.optimizer.set_factor(progress.factor)
+        return False
+
+    def _measure(self, reader: Reader) -> dict[str, float]:
+        """The monitored metrics of the first label on every row of a split."""
+        batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
+        logits, labels, weights, groups = [], [], [], []
+        for batch, part in predict(self.model, batches, num_rows=reader.num_rows, title="valid"):
+            logits.append(part[:, 0])
+            labels.append(_array(batch.labels[:, 0] if batch.labels is not None else None))
+            weights.append(_array(batch.weights))
+            groups.append(_array(batch.groups))
+        y, s = _joined(labels), np.concatenate(logits)
+        if y is None:
+            raise DataError("valid has no labels")
+        w, g, known = _joined(weights), _joined(groups), ~np.isnan(y)
+        w, g = (None if part is None else part[known] for part in (w, g))
+        pooled = pool(y[known], s[known], weights=w)
+        if pooled.one_class:
+            raise DataError("the first label of valid has one class only, so AUC does not exist; choose another split")
+        measured = {"auc": auc_of(pooled), "log_loss": log_loss(pooled)}
+        measured["auc_minus_log_loss"] = measured["auc"] - measured["log_loss"]
+        if g is not None:
+            measured["gauc"] = grouped_auc(y[known], s[known], g, weights=w).value
+        elif self.settings.monitor == "gauc":
+            raise DataError("train.monitor is gauc, but the dataset declares no roles.group")
+        console.print(
+            f"epoch {self.progress.epoch + 1}: valid AUC {measured['auc']:.5f}, log loss {measured['log_loss']:.5f}"
+        )
+        return measured
+
+
+def predict(
+    model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: str
+) -> Iterator[tuple[Batch, NDArray[np.float64]]]:
+    """Each batch with its logits ``(B, L)`` in float64; all rows, or an error.
+
+    Raises:
+        DataError: Where the batches hold another number of rows than ``num_rows``.
+    """
+    was_training = model.training
+    model.eval()
+    done = 0
+    try:
+        with bar(title, total=num_rows) as shown:
+            for batch in prefetch(batches):
+                with torch.inference_mode():
+                    output, _ = model(batch)
+                if output.logits is None:
+                    raise ValueError("the network gives no logits")
+                done += batch.num_rows
+                shown.advance(batch.num_rows)
+                yield batch, output.logits.double().cpu().numpy()
+    finally:
+        model.train(was_training)
+    if done != num_rows:
+        raise DataError(f"{title}: {done} rows were scored, but the split has {num_rows}")
+
+
+def replace_by_unknown(batch: Batch, *, share: float) -> Batch:
+    """Replace each real id by the unknown one with a chance of ``share``; padding stays."""
+
+    def replaced(ids: Ids) -> Ids:
+        chosen = (torch.rand(ids.values.shape, device=ids.values.device) < share) & (ids.values > UNKNOWN_ID)
+        return Ids(values=ids.values.masked_fill(chosen, UNKNOWN_ID), lengths=ids.lengths, weights=ids.weights)
+
+    return replace(batch, ids={name: replaced(ids) for name, ids in batch.ids.items()})
+
+
+@dataclass
+class StopRequest:
+    """The signal that asked training to stop, once there was one."""
+
+    requested: signal.Signals | None = None
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn the first Ctrl-C or SIGTERM into a request that the loop sees after its step; a second one acts at once."""
+    stop = StopRequest()
+    watched = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in watched}
+
+    def request(number: int, _: FrameType | None) -> None:
+        stop.requested = signal.Signals(number)
+        console.print(f"{stop.requested.name}: saving after this step (once more to stop at once)")
+        for watched_number, handler in before.items():
+            signal.signal(watched_number, handler)
+
+    try:
+        for number in watched:
+            signal.signal(number, request)
+    except ValueError:  # not the main thread: signals are the caller's business
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _array(tensor: torch.Tensor | None) -> NDArray[np.float64] | None:
+    return None if tensor is None else tensor.numpy()
+
+
+def _joined(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None

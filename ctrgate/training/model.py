@@ -1,0 +1,77 @@
+"""Tables and network as one model."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ctrgate.contracts import Batch, Output
+from ctrgate.features.layout import Layout
+from ctrgate.lookups.collection import Lookups
+from ctrgate.models.inputs import FusedRule, TablesConfig, plan_inputs
+from ctrgate.models.network import Network, NetworkConfig
+
+__all__ = ["CtrModel", "build_model"]
+
+
+class CtrModel(nn.Module):
+    """``Batch -> Output``: lookups, then the network.
+
+    Args:
+        lookups: The tables.
+        network: What stands above them.
+        precision: ``bf16`` runs the network under autocast; rows and logits stay fp32.
+    """
+
+    def __init__(self, lookups: Lookups, network: Network, *, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+        super().__init__()
+        self.lookups = lookups
+        self.network = network
+        self.precision = precision
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that training moves: tables at their logical width, and the network."""
+        tables = sum(spec.num_rows * spec.dim for spec, _ in self.lookups.tables())
+        return tables + sum(parameter.numel() for parameter in self.network.parameters())
+
+    def forward(self, batch: Batch) -> tuple[Output, Tensor]:
+        """The output, and the sum of squares of all looked-up vectors (for L2 on them)."""
+        fields = self.lookups(batch)
+        squares = torch.stack([rows.square().sum() for rows in fields.rows.values()]).sum()
+        device = batch.numbers.device.type
+        context = torch.autocast(device, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        with context:
+            output = self.network(fields)
+        return output, squares
+
+
+def build_model(
+    config: NetworkConfig,
+    *,
+    layout: Layout,
+    tables: TablesConfig,
+    seed: int,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> CtrModel:
+    """The model of a run, at its start; the seed decides every weight.
+
+    Raises:
+        ConfigError: Where the settings do not fit the layout.
+    """
+    inputs = plan_inputs(layout, tables, config.embeddings(layout))
+    rule = tables.rule if isinstance(tables.rule, FusedRule) else FusedRule()
+    lookups = Lookups(
+        inputs.tables,
+        inputs.lookups,
+        fused={"lr": rule.learning_rate, "eps": rule.eps},
+        seed=seed,
+        dropout=tables.dropout,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network(config, inputs=inputs)
+    return CtrModel(lookups, network, precision=precision)

@@ -1,0 +1,215 @@
+"""The folder of one run: what lies where, and the trained model put together again from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ctrgate.config import Place, load, settings, to_yaml
+from ctrgate.errors import ArtifactError, ConfigError
+from ctrgate.features.dataset import DatasetConfig
+from ctrgate.features.layout import Layout
+from ctrgate.features.prepared import Prepared, PrepareSettings
+from ctrgate.files import atomic_file, write_json
+from ctrgate.models.inputs import TablesConfig
+from ctrgate.models.registry import ModelConfig
+from ctrgate.training.checkpoint import Checkpoints, load_weights
+from ctrgate.training.model import CtrModel, build_model
+from ctrgate.training.settings import TrainSettings
+
+__all__ = ["Restored", "RunFolder", "RunSettings", "restore"]
+
+_PACKAGES = ("torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "pyarrow", "numpy", "mlflow", "ray")
+# Settings that change neither the data nor the result; a run may be resumed with others.
+_FREE = (("train", "checkpoint_every"), ("train", "restart"), ("prepare", "dry_run"))
+
+
+@settings
+class RunSettings:
+    """What is needed to build a run's model again."""
+
+    name: str
+    """Names the run and its folder."""
+    seed: int = 0
+    """Decides the start of every weight, the order of rows, and dropout."""
+    runs: Place = "runs"
+    """Where run folders lie."""
+    dataset: DatasetConfig
+    """The rows and what they mean."""
+    prepare: PrepareSettings = field(default_factory=PrepareSettings)
+    """Where the prepared files lie."""
+    tables: TablesConfig = field(default_factory=TablesConfig)
+    """Embedding tables."""
+    model: ModelConfig
+    """The network."""
+    train: TrainSettings = field(default_factory=TrainSettings)
+    """How it is fitted."""
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return RunFolder(Path(self.runs) / self.name)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``runs/NAME``: config.yaml, metrics.jsonl, environment.json, checkpoints/, evaluation/, report/, artifact/."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved run file."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The saved states."""
+        return Checkpoints(self.path / "checkpoints")
+
+    def begin(self, config: Mapping[str, Any], *, seed: int, prepared: Prepared) -> None:
+        """Write the run's settings and surroundings, or see that a run to be resumed has the same settings.
+
+        Raises:
+            ConfigError: Where the folder holds a run with other settings or other data.
+        """
+        environment = _environment(seed, prepared)
+        if self.config.exists():
+            earlier = load(self.config, _Plain)
+            differing = _differences(earlier.sections(), config)
+            known = json.loads((self.path / "environment.json").read_text())
+            if known["encoder"] != environment["encoder"]:
+                differing.append("the prepared data")
+            if differing:
+                raise ConfigError(
+                    f"{self.path} holds a run with other settings ({', '.join(differing)}); choose another name, "
+                    "or set train.restart=true to throw that run away"
+                )
+            return
+        with atomic_file(self.config) as temporary:
+            temporary.write_text(to_yaml(config))
+        write_json(self.path / "environment.json", environment)
+
+    def append_metrics(self, line: Mapping[str, float]) -> None:
+        """Add one line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def metrics(self) -> list[dict[str, float]]:
+        """The lines of metrics.jsonl; a last line cut by a kill is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def cut_metrics(self, *, after_step: int) -> None:
+        """Drop lines beyond a step: a resumed run writes them again."""
+        kept = [line for line in self.metrics() if line["step"] <= after_step]
+        with atomic_file(self.path / "metrics.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A trained model with what it was trained on."""
+
+    settings: RunSettings
+    model: CtrModel
+    layout: Layout
+    prepared: Prepared
+    checkpoint: Path
+
+
+def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Restored:
+    """The model of a run at one of its checkpoints, in evaluation mode.
+
+    Raises:
+        ConfigError: Where there is no such run or it has no checkpoint yet.
+        ArtifactError: Where a checkpoint is damaged, or the prepared data is no longer that of the run.
+    """
+    if not folder.config.exists():
+        raise ConfigError(f"{folder.path} holds no run; run ctrgate train with the same run file first")
+    settings = load(folder.config, RunSettings)
+    checkpoint = folder.checkpoints.find(which)
+    if checkpoint is None:
+        raise ConfigError(f"{folder.path} has no {which} checkpoint yet; let ctrgate train end an epoch first")
+    prepared = Prepared.open(settings.prepare.folder(settings.dataset), dataset=settings.dataset)
+    known = json.loads((folder.path / "environment.json").read_text())["encoder"]
+    if known != prepared.manifest.encoder:
+        raise ArtifactError(
+            f"{prepared.folder} was prepared anew since {folder.path} was trained (its encoder is "
+            f"{prepared.manifest.encoder[:12]}, the run's {known[:12]}), so its ids mean other values; prepare the "
+            "same data again or train again"
+        )
+    model = build_model(
+        settings.model,
+        layout=prepared.layout,
+        tables=settings.tables,
+        seed=settings.seed,
+        precision=settings.train.precision,
+    )
+    load_weights(model, checkpoint)
+    return Restored(
+        settings=settings, model=model.eval(), layout=prepared.layout, prepared=prepared, checkpoint=checkpoint
+    )
+
+
+@settings
+class _Plain:
+    """A run's own config.yaml, section by section as it was written."""
+
+    name: Any = None
+    seed: Any = None
+    runs: Any = None
+    dataset: Any = None
+    prepare: Any = None
+    tables: Any = None
+    model: Any = None
+    objective: Any = None
+    train: Any = None
+
+    def sections(self) -> dict[str, Any]:
+        """The sections by name."""
+        return dict(vars(self))
+
+
+def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings that differ, by path; only those that bear on the result."""
+    compared = [name for name in earlier if name not in ("runs", "name")]
+    return [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
+
+
+def _paths(one: Any, other: Any, at: tuple[str, ...]) -> list[str]:
+    if at in _FREE or one == other:
+        return []
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [path for key in {**one, **other} for path in _paths(one.get(key), other.get(key), (*at, str(key)))]
+    return [".".join(at)]
+
+
+def _environment(seed: int, prepared: Prepared) -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "seed": seed,
+        "python": platform.python_version(),
+        "versions": versions,
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "encoder": prepared.manifest.encoder,
+        "sources": [{"path": source.path, "sha256": source.sha256} for source in prepared.manifest.sources],
+    }

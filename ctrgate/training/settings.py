@@ -1,0 +1,53 @@
+"""The ``train`` section of a run file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ctrgate.config import settings
+
+__all__ = ["Monitor", "TrainSettings"]
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+Monitor = Literal["auc", "log_loss", "gauc", "auc_minus_log_loss"]
+
+
+@settings
+class TrainSettings:
+    """How a network is fitted; the defaults are the protocol of FuxiCTR and BARS (one Adam, cuts and strikes)."""
+
+    epochs: Count = 100
+    """At most; training ends earlier after ``strikes``."""
+    batch_size: Annotated[int, Field(ge=2)] = 4096
+    """Rows of a step, over all workers."""
+    learning_rate: Positive = 1e-3
+    """Of Adam, for the network and dense tables; fused tables have their own in ``tables.rule``."""
+    eps: Positive = 1e-8
+    """Of Adam."""
+    network_l2: NotNegative = 0.0
+    """Lambda of ``lambda / 2 * |w|^2`` over the network's weights (tables have theirs in ``tables.rule``)."""
+    clip_norm: Positive | None = 10.0
+    """The gradient's largest norm; fused tables are not part of it."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; tables, loss and weights stay fp32."""
+    monitor: Monitor = "auc"
+    """What is to improve on valid."""
+    min_improvement: NotNegative = 1e-6
+    strikes: Count = 2
+    """Epochs in a row without improvement that end training."""
+    learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Every learning rate is multiplied by this after an epoch without improvement."""
+    min_learning_rate: Positive = 1e-6
+    checkpoint_every: Count | None = None
+    """Steps between checkpoints within an epoch; one is always written at its end."""
+    buffer_row_groups: Count = 8
+    """Row groups (65,536 rows each) that are shuffled together and in memory at once."""
+    threads: Count | None = None
+    """Of torch; by default its own choice."""
+    restart: bool = False
+    """Throw away what an earlier run of this name left instead of resuming it."""
