@@ -47,7 +47,7 @@ class Lookup:
     """One column of ids read through one table.
 
     Args:
-        name: Key of the result in ``Fields``: the field's name, or ``group/field`` for extra lookups such as ``gate1/user``.
+        name: Key in ``Fields``: the field's name, or ``group/field`` for extra lookups such as ``gate1/user``.
         column: The encoded column of ids; key of ``Batch.ids``.
         table: Name of the table.
         pooling: ``sum`` and ``mean`` give ``(B, D)``; ``none`` gives the padded ``(B, T, D)`` of a sequence.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_file", "atomic_folder", "checksum", "write_json"]
+from ctrgate.errors import ConfigError
+
+__all__ = ["atomic_file", "atomic_folder", "checksum", "locked", "write_json"]
 
 
 @contextmanager
@@ -76,6 +79,27 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write a value as JSON, atomically; NaN and infinity are refused."""
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def locked(path: str | Path, *, what: str) -> Iterator[None]:
+    """Hold a lock file for a block of work; the system frees it when the process ends, however it ends.
+
+    Args:
+        path: The lock file; it stays, empty.
+        what: What is locked, for the message.
+
+    Raises:
+        ConfigError: Where another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another process works on {what}; wait for it, or choose another name") from error
+        yield
 
 
 def checksum(path: str | Path) -> str:

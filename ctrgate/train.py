@@ -14,6 +14,7 @@ from ctrgate.data.reader import Reader
 from ctrgate.errors import ConfigError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.figures import learning_curve
+from ctrgate.files import locked
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
 from ctrgate.training.checkpoint import Progress
@@ -49,24 +50,31 @@ def run(config: Config) -> dict[str, Any]:
     prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
     fit = _fit(config, prepared)
     folder = config.folder
-    if config.train.restart and folder.path.exists():
-        shutil.rmtree(folder.path)
-    resolved = dump(config)
-    folder.begin(resolved, seed=config.seed, prepared=prepared)
-    torch.manual_seed(config.seed)
-    progress = fit.resume()
-    folder.cut_metrics(after_step=progress.step)
-    num_parameters = fit.model.num_parameters
-    if progress.finished:
-        console.print(f"{folder.path} is trained already; train.restart=true trains it again")
-        return _summary(config, progress, num_parameters=num_parameters)
-    console.print(f"{config.name}: {config.model.name}, {num_parameters:,} parameters, {fit.train.num_rows:,} rows")
-    if progress.step:
-        console.print(f"resumed after step {progress.step}, in epoch {progress.epoch + 1}")
+    with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
+        if config.train.restart and folder.path.exists():
+            shutil.rmtree(folder.path)
+        folder.begin(dump(config), seed=config.seed, prepared=prepared)
+        torch.manual_seed(config.seed)
+        progress = fit.resume()
+        folder.cut_metrics(after_step=progress.step)
+        if progress.finished:
+            console.print(f"{folder.path} is trained already; train.restart=true trains it again")
+        else:
+            progress = _train(config, fit, encoder=prepared.manifest.encoder)
+        return _summary(config, progress, num_parameters=fit.model.num_parameters)
 
+
+def _train(config: Config, fit: Fit, *, encoder: str) -> Progress:
+    """The steps that are left, logged as they come."""
+    folder = config.folder
+    console.print(
+        f"{config.name}: {config.model.name}, {fit.model.num_parameters:,} parameters, {fit.train.num_rows:,} rows"
+    )
+    if fit.progress.step:
+        console.print(f"resumed after step {fit.progress.step}, in epoch {fit.progress.epoch + 1}")
     tracker = open_tracker(config.tracking, folder=folder.path)
-    tags = {"ctrgate.encoder": prepared.manifest.encoder, "ctrgate.dataset": config.dataset.name}
-    tracker.start(run_name=config.name, params=resolved, tags=tags, resume=progress.step > 0)
+    tags = {"ctrgate.encoder": encoder, "ctrgate.dataset": config.dataset.name}
+    tracker.start(run_name=config.name, params=dump(config), tags=tags, resume=fit.progress.step > 0)
 
     def record(line: dict[str, float]) -> None:
         folder.append_metrics(line)
@@ -82,7 +90,7 @@ def run(config: Config) -> dict[str, Any]:
         raise
     finally:
         tracker.end(status)
-    return _summary(config, progress, num_parameters=num_parameters)
+    return progress
 
 
 def _fit(config: Config, prepared: Prepared) -> Fit:

@@ -43,4 +43,3 @@ class TableLookup(nn.Module):
         return functional.embedding_bag(
             ids.values, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
         )
-

@@ -77,7 +77,7 @@ class _Counter:
 
     def add(self, values: pl.Series) -> None:
         counted = values.rename("value").value_counts(name="count")
-        self.pending.append(counted.select(pl.col("value").cast(pl.String), pl.col("count").cast(pl.Int64)))
+        self.pending.append(pl.DataFrame([counted["value"].cast(pl.String), counted["count"].cast(pl.Int64)]))
         self.waiting += counted.height
         if self.waiting > max(_PENDING_VALUES, self.known.height):
             self._settle()

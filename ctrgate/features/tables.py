@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -14,11 +15,11 @@ from ctrgate.features.hashing import hash_column, hash_text
 from ctrgate.features.kinds import Encoding, HashEncoding, Missing, VocabularyEncoding
 from ctrgate.features.vocabulary import FIRST, PADDING, UNKNOWN, Vocabulary
 
-__all__ = ["HashTable", "IdentityTable", "Table", "decode", "fit_table"]
+__all__ = ["HashTable", "IdentityTable", "Table", "decode", "fit_table", "from_json", "to_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FixedTable:
+class _FixedTable(ABC):
     """A table whose values have their rows before anything is counted; a row for missing values is added behind."""
 
     kind: ClassVar[str]
@@ -42,8 +43,9 @@ class _FixedTable:
         """All that it holds, as text."""
         return repr(self)
 
+    @abstractmethod
     def _places(self, values: pl.Expr) -> pl.Expr:
-        raise NotImplementedError
+        """Places from 0 for values that have one, null for others."""
 
 
 @dataclass(frozen=True, kw_only=True)

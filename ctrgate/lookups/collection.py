@@ -53,14 +53,16 @@ class Lookups(nn.Module):
 
     def forward(self, batch: Batch) -> Fields:
         """The looked-up fields and sequences, with the batch's numbers and vectors as they are."""
+        dims = {spec.name: spec.dim for spec, _ in self.tables()}
         found: dict[str, Tensor] = {}
         unpooled: set[str] = set()
         for group in self._each_group():
-            rows = group(batch)
-            found.update(rows)
+            if batch.num_rows:
+                found |= group(batch)
+            else:  # TorchRec takes no batch without rows
+                found |= {lookup.name: batch.numbers.new_zeros(0, dims[lookup.table]) for lookup in group.lookups}
             if isinstance(group, UnpooledDense | UnpooledFused):
-                unpooled.update(rows)
-        dims = {spec.name: spec.dim for spec, _ in self.tables()}
+                unpooled |= {lookup.name for lookup in group.lookups}
         found = {lookup.name: found[lookup.name][:, : dims[lookup.table]] for lookup in self.lookups}
         if self.training and self.dropout:
             found = {name: functional.dropout(rows, self.dropout) for name, rows in found.items()}

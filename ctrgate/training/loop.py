@@ -218,7 +218,7 @@ def predict(
     try:
         with bar(title, total=num_rows) as shown:
             for batch in prefetch(batches):
-                with torch.inference_mode():
+                with torch.no_grad():  # FBGEMM does not know inference mode
                     output, _ = model(batch)
                 if output.logits is None:
                     raise ValueError("the network gives no logits")

@@ -1,0 +1,239 @@
+"""Golden rows: raw rows made up from what an encoder has learnt, by which an artifact is checked wherever it is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.kinds import (
+    Bag,
+    Boundaries,
+    Bucketized,
+    Categorical,
+    CategoricalMember,
+    Cross,
+    Feature,
+    FloorLogSquared,
+    Numeric,
+    SequenceFeature,
+    Vector,
+    WeightedBag,
+    columns_read,
+)
+from ctrgate.features.statistics import Scaling
+from ctrgate.features.tables import HashTable, IdentityTable, Table
+from ctrgate.features.vocabulary import Vocabulary
+
+__all__ = ["golden_rows"]
+
+_Kind = Literal["int", "string", "float", "category", "list int", "list string", "list float"]
+_Value = int | str | float | None
+_NULL_SHARE = _UNKNOWN_SHARE = 0.1
+_UNKNOWN_INT, _UNKNOWN_TEXT = 2**40, "golden-unknown"
+_LONGEST_BAG = 5
+
+
+def golden_rows(encoder: Encoder, *, num_rows: int, seed: int) -> pl.DataFrame:
+    """Rows that no user made: the first all null, the second all unknown, then values combined at random.
+
+    Categories are drawn from the vocabularies, evenly; numbers spread as the train rows' did; one in ten of either is
+    null, and one in ten categories was never seen. Columns for which scoring has a constant are left out.
+
+    Args:
+        encoder: What was learnt.
+        num_rows: How many.
+        seed: Decides every value.
+    """
+    draw = _Draw(encoder, np.random.default_rng(seed))
+    rows = [draw.row(null_share=1.0, unknown_share=0.0), draw.row(null_share=0.0, unknown_share=1.0)]
+    rows += [draw.row(null_share=_NULL_SHARE, unknown_share=_UNKNOWN_SHARE) for _ in range(num_rows - 2)]
+    rows = rows[:num_rows]
+    columns = {name: _dtype(kinds) for name, kinds in draw.kinds.items()}
+    return pl.DataFrame({name: _column(name, [row[name] for row in rows], dtype) for name, dtype in columns.items()})
+
+
+class _Draw:
+    """Random raw values of an encoder's features."""
+
+    def __init__(self, encoder: Encoder, random: np.random.Generator) -> None:
+        self._encoder, self._random = encoder, random
+        self._known = {name: _known(table) for name, table in encoder.tables.items()}
+        self._null_share = self._unknown_share = 0.0
+        self.kinds: dict[str, set[_Kind]] = {}
+        for feature in encoder.features:
+            for column, kind in self._kinds(feature):
+                self.kinds.setdefault(column, set()).add(kind)
+
+    def row(self, *, null_share: float, unknown_share: float) -> dict[str, object]:
+        """One row; features take turns to decide the columns that several of them read."""
+        self._null_share, self._unknown_share = null_share, unknown_share
+        row: dict[str, object] = {}
+        for number in self._random.permutation(len(self._encoder.features)):
+            feature = self._encoder.features[int(number)]
+            if any(column not in row for column in columns_read(feature, scoring=True)):
+                row = {**self._values(feature, row), **row}
+        return row
+
+    def _kinds(self, feature: Feature) -> Iterator[tuple[str, _Kind]]:
+        """How a feature wants its columns to be."""
+        read = columns_read(feature, scoring=True)
+        if isinstance(feature, Categorical):
+            yield from ((column, self._kind(feature.share or feature.name)) for column in read)
+        elif isinstance(feature, Cross):
+            yield from ((column, "category") for column in read)
+        elif isinstance(feature, Bag) and feature.columns:
+            yield from ((column, "int") for column in read)
+        elif isinstance(feature, Bag | WeightedBag):
+            is_int = self._kind(feature.share or feature.name) == "int"
+            separated = isinstance(feature, Bag) and feature.separator
+            yield read[0], "list int" if is_int else "string" if separated else "list string"
+            yield from ((column, "list float") for column in read[1:])
+        elif isinstance(feature, SequenceFeature):
+            for member, column in zip(feature.members, read, strict=True):
+                if not isinstance(member, CategoricalMember):
+                    yield column, "list float"
+                    continue
+                is_int = self._kind(member.share or f"{feature.name}/{member.name}") == "int"
+                yield column, "list int" if is_int else "list string"
+        else:
+            yield from ((column, "list float" if isinstance(feature, Vector) else "float") for column in read)
+
+    def _kind(self, table: str) -> Literal["int", "string"]:
+        return "int" if self._encoder.tables[table].type == "int" else "string"
+
+    def _values(self, feature: Feature, row: Mapping[str, object]) -> dict[str, object]:
+        """A value for each column of a feature, as long as those of its columns that the row has already."""
+        read = columns_read(feature, scoring=True)
+        if isinstance(feature, Categorical):
+            return {read[0]: self._category(feature.share or feature.name)}
+        if isinstance(feature, Cross):
+            return dict(zip(read, self._crossed(feature), strict=True))
+        if isinstance(feature, Bag) and feature.columns:
+            return {column: self._maybe(int(self._random.integers(2))) for column in read}
+        if isinstance(feature, Vector):
+            return {read[0]: self._maybe([float(each) for each in self._random.normal(size=feature.width)])}
+        if isinstance(feature, Bag | WeightedBag | SequenceFeature):
+            return self._lists(feature, row)
+        return {read[0]: self._maybe(self._number(feature))}
+
+    def _lists(self, feature: Bag | WeightedBag | SequenceFeature, row: Mapping[str, object]) -> dict[str, object]:
+        longest = feature.max_length + 2 if isinstance(feature, SequenceFeature) else _LONGEST_BAG
+        lengths = [len(row[column]) for column in columns_read(feature) if isinstance(row.get(column), list)]  # type: ignore[arg-type]
+        num_values = lengths[0] if lengths else 0 if self._missing() else int(self._random.integers(longest + 1))
+        places = range(num_values)
+        if isinstance(feature, SequenceFeature):
+            found: dict[str, object] = {}
+            for member in feature.members:
+                name = f"{feature.name}/{member.name}"
+                if isinstance(member, CategoricalMember):
+                    table = member.share or name
+                    found[member.column or member.name] = [self._category(table) for _ in places]
+                else:
+                    scaling = self._encoder.scalings[name]
+                    found[member.column or member.name] = [self._maybe(self._scaled(scaling)) for _ in places]
+            return found
+        entries = [self._category(feature.share or feature.name) for _ in places]
+        if isinstance(feature, WeightedBag):
+            weights = [self._maybe(float(weight)) for weight in self._random.uniform(0.5, 2, size=num_values)]
+            return {feature.column or feature.name: entries, feature.weights: weights}
+        if feature.separator and self._kind(feature.share or feature.name) == "string":
+            return {feature.column or feature.name: feature.separator.join(str(each or "") for each in entries)}
+        return {feature.column or feature.name: entries}
+
+    def _category(self, table: str) -> int | str | None:
+        """A value of a table: seen, never seen, or missing."""
+        if self._missing():
+            return None
+        known, number = self._known[table], int(self._random.integers(1_000))
+        if known and self._random.random() >= self._unknown_share:
+            return known[int(self._random.integers(len(known)))]
+        return _UNKNOWN_INT + number if self._kind(table) == "int" else f"{_UNKNOWN_TEXT}-{number}"
+
+    def _crossed(self, feature: Cross) -> list[str | None]:
+        """The parts of a combination that was seen, or of none."""
+        whole = self._category(feature.share or feature.name)
+        parts = _uncrossed(str(whole)) if whole is not None else [None for _ in feature.columns]
+        if len(parts) == len(feature.columns):
+            return parts
+        return [str(int(self._random.integers(1_000))) for _ in feature.columns]
+
+    def _number(self, feature: Numeric | Bucketized) -> float:
+        if isinstance(feature, Numeric):
+            return self._scaled(self._encoder.scalings[feature.name])
+        if isinstance(feature.buckets, FloorLogSquared):
+            return round(math.exp(self._random.uniform(0, 8))) - 2.0
+        fitted = feature.buckets.values if isinstance(feature.buckets, Boundaries) else None
+        boundaries = fitted or self._encoder.boundaries.get(feature.name) or (0.0,)
+        spread = boundaries[-1] - boundaries[0] or 1.0
+        return float(self._random.uniform(boundaries[0] - spread / 2, boundaries[-1] + spread / 2))
+
+    def _scaled(self, scaling: Scaling) -> float:
+        """A raw number that a scaling brings near its mean."""
+        if scaling.transform == "minmax":
+            return scaling.shift + scaling.scale * float(self._random.uniform(-0.1, 1.1))
+        at = scaling.shift + scaling.scale * (scaling.missing + float(self._random.normal()))
+        return math.copysign(math.expm1(min(abs(at), 50.0)), at) if scaling.transform == "log" else at
+
+    def _maybe(self, value: object) -> object:
+        return None if self._missing() else value
+
+    def _missing(self) -> bool:
+        return bool(self._random.random() < self._null_share)
+
+
+def _known(table: Table) -> list[int | str]:
+    """The raw values that have rows of their own; none of a hash, whose values are not kept."""
+    if isinstance(table, HashTable):
+        return []
+    if isinstance(table, IdentityTable):
+        return list(range(table.size)) if table.type == "int" else [str(value) for value in range(table.size)]
+    assert isinstance(table, Vocabulary)
+    values = table.decode(table.entries["id"].drop_nulls()).drop_nulls()
+    return values.to_list()
+
+
+def _uncrossed(text: str) -> list[str | None]:
+    """The inverse of a cross: parts with ``|`` between them, ``\\`` before a plain ``|`` or ``\\``, ``\\N`` for none."""
+    parts, part, escaped = [], "", False
+    for character in text:
+        if escaped:
+            part, escaped = part + (character if character in "|\\" else f"\\{character}"), False
+        elif character == "\\":
+            escaped = True
+        elif character == "|":
+            parts.append(part)
+            part = ""
+        else:
+            part += character
+    parts.append(part)
+    return [None if part == "\\N" else part for part in parts]
+
+
+def _dtype(kinds: set[_Kind]) -> pl.DataType:
+    """The type that suits every feature that reads a column: numbers serve as categories where they are whole."""
+    scalar = kinds & {"int", "float", "category", "string"}
+    if "string" in kinds or scalar == {"category"}:
+        return pl.String()
+    if scalar:
+        return pl.Float64() if kinds == {"float"} else pl.Int64()
+    if "list string" in kinds:
+        return pl.List(pl.String)
+    return pl.List(pl.Int64) if "list int" in kinds else pl.List(pl.Float64)
+
+
+def _column(name: str, values: list[object], dtype: pl.DataType) -> pl.Series:
+    return pl.Series(name, [_as(value, dtype) for value in values], dtype=dtype, strict=False)
+
+
+def _as(value: object, dtype: pl.DataType) -> object:
+    """A value as its column holds it: what is no whole number is rounded, and other text becomes null."""
+    if value is None or isinstance(value, list) != isinstance(dtype, pl.List):
+        return None
+    if isinstance(dtype, pl.List):
+        return [_as(each, dtype.inner) for each in value]  # type: ignore[attr-defined, arg-type]
+    return str(value) if dtype == pl.String else round(value) if isinstance(value, float) and dtype == pl.Int64 else value

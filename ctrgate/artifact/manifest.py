@@ -1,0 +1,139 @@
+"""What an artifact says of itself: where it comes from, and the hash of every part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+import ctrgate
+from ctrgate.config import dump, settings
+from ctrgate.errors import ArtifactError, ConfigError
+from ctrgate.files import checksum
+
+__all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "identity"]
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@settings
+class Origin:
+    """Where an exported model comes from."""
+
+    run: str
+    """The run's name."""
+    step: int
+    """Of its checkpoint."""
+    dataset: Mapping[str, Any]
+    """The dataset's settings, by which raw rows are read: joins, text files, keys."""
+    negative_sampling_rate: float
+    """Share of train's negatives that were kept."""
+
+
+@settings
+class PartFile:
+    """One file of an artifact."""
+
+    num_bytes: int
+    sha256: str
+
+
+@settings
+class Manifest:
+    """The file ``manifest.json``."""
+
+    format_version: int
+    ctrgate_version: str
+    model: str
+    """The network's name."""
+    encoder: str
+    """The encoder's content hash."""
+    labels: tuple[str, ...]
+    """What the columns of the logits mean."""
+    origin: Origin
+    tolerance: Annotated[float, Field(gt=0)]
+    """Largest difference of a golden row's logit, see ``Artifact.golden_difference``."""
+    parts: Mapping[str, PartFile]
+    """Every other file of the folder by its path in it."""
+
+    @classmethod
+    def of(cls, folder: Path, *, model: str, encoder: str, labels: tuple[str, ...], origin: Origin, tolerance: float) -> Manifest:
+        """The manifest of the parts that lie in a folder."""
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        parts = {
+            path.relative_to(folder).as_posix(): PartFile(num_bytes=path.stat().st_size, sha256=checksum(path))
+            for path in files
+        }
+        return cls(
+            format_version=FORMAT_VERSION,
+            ctrgate_version=ctrgate.__version__,
+            model=model,
+            encoder=encoder,
+            labels=labels,
+            origin=origin,
+            tolerance=tolerance,
+            parts=parts,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder."""
+        text = json.dumps(dump(self), indent=1, allow_nan=False, ensure_ascii=False)
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read a folder's manifest, and see that every part lies there unchanged and nothing else does.
+
+        Raises:
+            ConfigError: Where there is no artifact.
+            ArtifactError: Where it is of another format, damaged, or changed; each message names the file.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise ConfigError(f"{folder} holds no artifact (no {MANIFEST}); run ctrgate export first")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            version = values["format_version"]
+            if version == FORMAT_VERSION:
+                manifest = TypeAdapter(cls).validate_python(values)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+            raise ArtifactError(f"{path} is damaged: {error}; export the run again") from error
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{path} has format {version!r}, this version reads {FORMAT_VERSION}; "
+                "export the run again, or use the ctrgate that wrote it"
+            )
+        for name, part in manifest.parts.items():
+            _check_part(folder, name, part)
+        _check_nothing_else(folder, manifest)
+        return manifest
+
+
+def identity(folder: Path) -> str:
+    """The SHA-256 of the manifest, which holds those of all parts: it names one exported model."""
+    return checksum(folder / MANIFEST)
+
+
+def _check_part(folder: Path, name: str, part: PartFile) -> None:
+    place = PurePosixPath(name)
+    inside = "\\" not in name and "\0" not in name and not place.is_absolute() and ".." not in place.parts
+    path = folder / name if inside else folder
+    if not inside or not path.resolve().is_relative_to(folder.resolve()):
+        raise ArtifactError(f"{folder / MANIFEST} names the part {name!r}, which lies outside the artifact; do not use it")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing; copy the artifact again or export the run again")
+    num_bytes = path.stat().st_size
+    if num_bytes != part.num_bytes:
+        raise ArtifactError(f"{path} has {num_bytes} bytes, the manifest says {part.num_bytes}; copy it again or export again")
+    if checksum(path) != part.sha256:
+        raise ArtifactError(f"{path} was changed after it was written; copy the artifact again or export the run again")
+
+
+def _check_nothing_else(folder: Path, manifest: Manifest) -> None:
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if unknown := sorted(there - {MANIFEST, *manifest.parts}):
+        raise ArtifactError(f"{folder} holds files that its manifest does not list: {', '.join(unknown)}; remove them")

@@ -1,0 +1,223 @@
+"""What every network must hold, checked for each one in the union without being told its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+
+import pytest
+import torch
+
+import ctrgate.models
+from ctrgate.config import load, settings
+from ctrgate.contracts import Batch, Fields, Ids
+from ctrgate.features.dataset import DatasetConfig
+from ctrgate.features.layout import Field, Layout
+from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
+from ctrgate.models.registry import ModelConfig
+from ctrgate.training.model import CtrModel, build_model
+
+CONFIGS = typing.get_args(typing.get_args(ModelConfig)[0])
+ROOT = Path(__file__).parents[2]
+LAYOUT = Layout(
+    fields=(
+        Field(name="user", kind="id", table="user"),
+        Field(name="item", kind="id", table="item"),
+        Field(name="price", kind="number"),
+        Field(name="tags", kind="bag", table="tags", pooling="mean"),
+        Field(name="image", kind="vector", width=5),
+    ),
+    sequences=(),
+    tables={"user": 11, "item": 13, "tags": 7},
+    labels=("click",),
+    roles={},
+)
+
+
+def variants(config: type) -> list[object]:
+    """A small form of a network's settings, and those with other branches of its code."""
+    small = {"hidden": [8, 6]}
+    fields = set(config.__dataclass_fields__)
+    base = {name: small for name in fields if name.startswith("mlp")}
+    found = [config(**base)]
+    if "gate1_context" in fields:
+        contexts = {"gate1_context": ("user", "price", "image"), "gate2_context": ("item", "tags")}
+        found += [config(**base, **contexts, num_heads=2, gate_hidden=5), config(**base, gated=False)]
+    return found
+
+
+CASES = [pytest.param(v, id=f"{c.__name__}-{n}") for c in CONFIGS for n, v in enumerate(variants(c))]
+
+
+def batch(num_rows: int, *, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(0, 4, (num_rows,), generator=generator)
+    return Batch(
+        num_rows=num_rows,
+        ids={
+            "user": Ids(values=torch.randint(0, 11, (num_rows,), generator=generator)),
+            "item": Ids(values=torch.randint(1, 13, (num_rows,), generator=generator)),
+            "tags": Ids(values=torch.randint(0, 7, (int(lengths.sum()),), generator=generator), lengths=lengths),
+        },
+        numbers=torch.randn(num_rows, 1, generator=generator),
+        vectors={"image": torch.randn(num_rows, 5, generator=generator)},
+        labels=torch.randint(0, 2, (num_rows, 1), generator=generator).float(),
+    )
+
+
+def model(config: object, *, layout: Layout = LAYOUT, rule: DenseRule | FusedRule | None = None) -> CtrModel:
+    tables = TablesConfig(dim=4, init_std=0.1, rule=rule or DenseRule())
+    return build_model(config, layout=layout, tables=tables, seed=0)
+
+
+def logits(of: CtrModel, rows: Batch) -> torch.Tensor:
+    output, _ = of(rows)
+    return output.logits
+
+
+@pytest.mark.parametrize("config", CASES)
+@pytest.mark.parametrize("num_rows", [0, 1, 7])
+@pytest.mark.parametrize("rule", [DenseRule(), FusedRule()], ids=["dense", "fused"])
+def test_evaluation_is_finite_for_any_number_of_rows(
+    config: object, num_rows: int, rule: DenseRule | FusedRule
+) -> None:
+    evaluated = model(config, rule=rule).eval()
+    with torch.no_grad():
+        output, _ = evaluated(batch(num_rows))
+    assert output.logits.shape == (num_rows, 1)
+    assert output.logits.dtype == torch.float32
+    assert output.logits.isfinite().all()
+    assert output.aux == {}
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_a_row_is_indifferent_to_its_neighbours(config: object) -> None:
+    evaluated = model(config).eval()
+    rows = batch(7)
+    alone = [
+        Batch(
+            num_rows=1,
+            ids={name: _row(ids, i) for name, ids in rows.ids.items()},
+            numbers=rows.numbers[i : i + 1],
+            vectors={name: part[i : i + 1] for name, part in rows.vectors.items()},
+        )
+        for i in range(7)
+    ]
+    with torch.no_grad():
+        together = logits(evaluated, rows)
+        single = torch.cat([logits(evaluated, one) for one in alone])
+    torch.testing.assert_close(together, single)
+
+
+def _row(ids: Ids, row: int) -> Ids:
+    if ids.lengths is None:
+        return Ids(values=ids.values[row : row + 1])
+    start = int(ids.lengths[:row].sum())
+    return Ids(values=ids.values[start : start + int(ids.lengths[row])], lengths=ids.lengths[row : row + 1])
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_every_parameter_gets_a_gradient_but_the_listed_ones(config: object) -> None:
+    trained = model(config).train()
+    for seed in range(3):
+        (logits(trained, batch(50, seed=seed)) * torch.randn(50, 1)).sum().backward()
+    names = {f"network.{name}": p for name, p in trained.network.named_parameters()}
+    names |= {f"table.{name}": p for name, p in trained.lookups.dense_tables().items()}
+    still = {name for name, p in names.items() if p.grad is None or not p.grad.any()}
+    assert still == {f"network.{name}" for name in trained.network.untrained()}
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_every_field_bears_on_the_logit(config: object) -> None:
+    evaluated = model(config).eval()
+    rows = batch(40)
+    with torch.no_grad():
+        before = logits(evaluated, rows)
+        for name in ("user", "item", "tags"):
+            ids = rows.ids[name]
+            moved = Ids(values=(ids.values + 1) % LAYOUT.tables[name], lengths=ids.lengths)
+            assert not torch.equal(logits(evaluated, _with(rows, ids={**rows.ids, name: moved})), before), name
+        assert not torch.equal(logits(evaluated, _with(rows, numbers=rows.numbers + 1)), before)
+        assert not torch.equal(logits(evaluated, _with(rows, vectors={"image": rows.vectors["image"] + 1})), before)
+
+
+def _with(rows: Batch, **changes: object) -> Batch:
+    return dataclasses.replace(rows, **changes)
+
+
+class TensorsIn(torch.nn.Module):
+    """A network as a function of tensors, as an exporter sees it."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, rows: dict[str, torch.Tensor], numbers: torch.Tensor, vectors: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        return self.network(Fields(rows=rows, numbers=numbers, vectors=vectors)).logits
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_the_network_exports_with_a_free_batch_size(config: object) -> None:
+    evaluated = model(config).eval()
+    with torch.no_grad():
+        fields = evaluated.lookups(batch(6))
+        inputs = (dict(fields.rows), fields.numbers, dict(fields.vectors))
+        free = torch.export.Dim("batch", min=1)
+        shapes = ({name: {0: free} for name in inputs[0]}, {0: free}, {name: {0: free} for name in inputs[2]})
+        program = torch.export.export(TensorsIn(evaluated.network), inputs, dynamic_shapes=shapes).module()
+        for num_rows in (1, 7):
+            other = evaluated.lookups(batch(num_rows, seed=num_rows))
+            exported = program(dict(other.rows), other.numbers, dict(other.vectors))
+            torch.testing.assert_close(exported, evaluated.network(other).logits)
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_bf16_autocast_is_finite_and_near(config: object) -> None:
+    evaluated = model(config).eval()
+    rows = batch(30)
+    with torch.no_grad():
+        exact = logits(evaluated, rows)
+        evaluated.precision = "bf16"
+        near = logits(evaluated, rows)
+    assert near.isfinite().all()
+    torch.testing.assert_close(near.float(), exact, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_several_labels_give_several_logits(config: object) -> None:
+    layout = dataclasses.replace(LAYOUT, labels=("click", "buy"))
+    assert logits(model(config, layout=layout).eval(), batch(3)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_the_seed_decides_every_weight(config: object) -> None:
+    torch.manual_seed(5)
+    first = model(config).state_dict()
+    torch.manual_seed(6)
+    second = model(config).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_every_file_of_models_is_in_the_union() -> None:
+    known = {config.__module__.rsplit(".", 1)[-1] for config in CONFIGS}
+    folder = Path(ctrgate.models.__file__).parent
+    parts = {"__init__", "inputs", "network", "registry", "blocks"}
+    assert {path.stem for path in folder.glob("*.py")} - parts == known
+
+
+def test_the_union_has_a_run_file_for_every_network_and_every_run_file_loads() -> None:
+    @settings
+    class Sections:
+        name: str
+        dataset: DatasetConfig
+        model: ModelConfig
+
+    files = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+    assert files
+    used = {load(path, Sections).model.name for path in files}
+    names = {config.__dataclass_fields__["name"].default for config in CONFIGS}
+    assert used <= names
+    assert names - used == set()

@@ -1,0 +1,226 @@
+"""Training from its run file: it learns, resumes bit by bit, stops at signals, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ctrgate import evaluate, train
+from ctrgate.config import load
+from ctrgate.data.reader import Reader
+from ctrgate.errors import ArtifactError, ConfigError, DataError, Interrupted
+from ctrgate.files import locked
+from ctrgate.training import loop
+from ctrgate.training.runs import restore
+
+
+def trained(path: Path, *overrides: str) -> dict[str, object]:
+    return train.run(load(path, train.Config, overrides))
+
+
+def state(path: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint."""
+    folder = load(path, train.Config).folder.checkpoints.find(which)
+    assert folder is not None
+    files = sorted(folder.glob("*.safetensors"))
+    return {f"{file.name}:{name}": value for file in files for name, value in load_file(file).items()}
+
+
+def assert_same_runs(one: Path, other: Path) -> None:
+    first, second = state(one), state(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+    ours, theirs = (load(path, train.Config).folder.metrics() for path in (one, other))
+    keys = ("step", "epoch", "valid/auc", "valid/log_loss", "learning_rate")
+    assert [[line[key] for key in keys] for line in ours] == [[line[key] for key in keys] for line in theirs]
+
+
+class Stop(Exception):  # noqa: N818
+    """What a killed process would be."""
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Let the loop die in the middle of a step, as at a kill."""
+    original, done = loop.Fit._step, []
+
+    def step(fit: loop.Fit, batch: object) -> torch.Tensor:
+        if len(done) == steps:
+            raise Stop
+        done.append(1)
+        return original(fit, batch)
+
+    monkeypatch.setattr(loop.Fit, "_step", step)
+
+
+@pytest.mark.parametrize("rule", ["dense", "fused"])
+def test_a_run_learns_what_was_planted(write_run: Callable[..., Path], rule: str) -> None:
+    path = write_run(rule, train={"batch_size": 100, "learning_rate": 0.01, "epochs": 15})
+    summary = trained(path)
+    assert summary["valid"]["auc"] > 0.75  # user and item alone decide nothing: .5 without their interaction
+
+
+@pytest.mark.parametrize("rule", ["dense", "fused"])
+@pytest.mark.parametrize("steps", [2, 7, 13, 14, 31])
+def test_a_killed_run_ends_bit_for_bit_as_an_undisturbed_one(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, rule: str, steps: int
+) -> None:
+    whole, killed = write_run(rule, under="whole"), write_run(rule, under="killed")
+    trained(whole)
+    with monkeypatch.context() as patched:
+        killed_after(patched, steps)
+        with pytest.raises(Stop):
+            trained(killed)
+    trained(killed)
+    assert_same_runs(whole, killed)
+
+
+def test_a_second_call_finds_the_run_done(write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_run()
+    first = trained(path)
+    killed_after(monkeypatch, 0)  # not one more step
+    assert trained(path) == first
+
+
+def test_restart_throws_the_earlier_run_away(write_run: Callable[..., Path]) -> None:
+    path = write_run()
+    trained(path)
+    again = trained(path, "train.restart=true", "train.epochs=1")
+    assert again["epochs"] == 1
+
+
+def test_other_settings_are_refused_and_named(write_run: Callable[..., Path]) -> None:
+    path = write_run()
+    trained(path, "train.epochs=1")
+    with pytest.raises(ConfigError, match=r"train\.learning_rate.*train\.restart=true"):
+        trained(path, "train.epochs=1", "train.learning_rate=0.5")
+
+
+def test_two_trainings_of_one_run_exclude_each_other(write_run: Callable[..., Path]) -> None:
+    path = write_run()
+    folder = load(path, train.Config).folder.path
+    with locked(folder.with_name(".small.lock"), what="x"), pytest.raises(ConfigError, match="another process"):
+        trained(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    whole, stopped = write_run(under="whole"), write_run(under="stopped")
+    trained(whole)
+    original, done = loop.Fit._step, []
+
+    def step(fit: loop.Fit, batch: object) -> torch.Tensor:
+        done.append(1)
+        if len(done) == 8:
+            os.kill(os.getpid(), number)
+        return original(fit, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Fit, "_step", step)
+        with pytest.raises(Interrupted, match="after step 8") as caught:
+            trained(stopped)
+    assert caught.value.exit_code == 128 + number
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    trained(stopped)
+    assert_same_runs(whole, stopped)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["dense", "fused"])
+def test_processes_killed_at_random_end_as_an_undisturbed_one(write_run: Callable[..., Path], rule: str) -> None:
+    longer = {"batch_size": 50, "learning_rate": 0.01, "epochs": 40, "strikes": 40, "checkpoint_every": 7}
+    whole, killed = (write_run(rule, under=name, train=longer) for name in ("whole", "killed"))
+    trained(whole)
+    command = [sys.executable, "-m", "ctrgate", "train", str(killed)]
+    kills = 0
+    for wait in (0.3, 0.05, 0.7, 0.2, 1.1, 0.4, 0.9, 0.15, 0.6, 0.5):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for line in process.stderr or ():
+            if b"parameters" in line:
+                break
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills >= 3
+    result = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(result.stdout)["epochs"] == 40
+    assert_same_runs(whole, killed)
+
+
+def test_cuts_and_strikes_follow_the_protocol(write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([0.6, 0.7, 0.7, 0.69, 0.71, 0.7, 0.7, 0.9])  # 0.7 again is no improvement
+    monkeypatch.setattr(loop.Fit, "_measure", lambda *_: {"auc": next(values), "log_loss": 1.0})
+    path = write_run(train={"batch_size": 650, "learning_rate": 0.1, "epochs": 50, "strikes": 2})
+    summary = trained(path)
+    lines = load(path, train.Config).folder.metrics()
+    assert [line["valid/auc"] for line in lines] == [0.6, 0.7, 0.7, 0.69]
+    assert [line["learning_rate"] for line in lines] == pytest.approx([0.1, 0.1, 0.1, 0.01])
+    assert summary["best_step"] == 4
+    assert load(path, train.Config).folder.checkpoints.find("best").name == "step-00000004"
+
+
+def test_an_improvement_clears_the_strikes_but_not_the_cut(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.6, 0.5, 0.7, 0.5, 0.5])
+    monkeypatch.setattr(loop.Fit, "_measure", lambda *_: {"auc": next(values), "log_loss": 1.0})
+    path = write_run("fused", train={"batch_size": 650, "learning_rate": 0.1, "epochs": 50, "strikes": 2})
+    trained(path)
+    rates = [line["learning_rate"] for line in load(path, train.Config).folder.metrics()]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001])
+
+
+def test_a_restored_model_is_the_trained_one(write_run: Callable[..., Path]) -> None:
+    path = write_run("fused")
+    summary = trained(path)
+    config = load(path, evaluate.Config)
+    result = evaluate.run(config)
+    assert result["valid"]["auc"]["value"] == pytest.approx(summary["valid"]["auc"], abs=1e-9)
+    assert result["test"]["num_rows"] == 257
+    folder = load(path, train.Config).folder
+    scored = pl.read_parquet(folder.path / "evaluation" / "test.parquet")
+    restored = restore(folder)
+    reader = Reader(restored.prepared.files("test"), layout=restored.layout)
+    batch = next(iter(reader.batches(loop.Order(batch_size=1000))))
+    with torch.no_grad():
+        output, _ = restored.model(batch)
+    torch.testing.assert_close(torch.from_numpy(scored["logit:click"].to_numpy().copy()).float(), output.logits[:, 0])
+
+
+def test_a_damaged_checkpoint_is_named(write_run: Callable[..., Path]) -> None:
+    path = write_run()
+    trained(path, "train.epochs=1")
+    folder = load(path, train.Config).folder
+    damaged = folder.checkpoints.find("best") / "tables-0.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(ArtifactError, match=r"tables-0\.safetensors"):
+        restore(folder)
+
+
+def test_a_loss_that_explodes_ends_the_run_with_a_remedy(write_run: Callable[..., Path]) -> None:
+    path = write_run(train={"batch_size": 100, "learning_rate": 1e30, "epochs": 3, "clip_norm": None})
+    with pytest.raises(DataError, match=r"no longer finite.*train\.learning_rate"):
+        trained(path)
+
+
+def test_a_context_field_that_the_schema_lacks_is_refused_before_anything_is_written(
+    write_run: Callable[..., Path],
+) -> None:
+    path = write_run(model={"name": "final_mlp", "gate1_context": ["usr"]})
+    with pytest.raises(ConfigError, match=r"no field 'usr'.*item, price, user"):
+        trained(path)
+    assert not load(path, train.Config).folder.path.exists()
