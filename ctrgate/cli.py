@@ -25,11 +25,7 @@ from ctrgate.errors import ConfigError, CtrgateError
 
 __all__ = ["ALIASES", "VERBS", "main"]
 
-VERBS = tuple(
-    verb
-    for verb in ("prepare", "train", "evaluate", "report", "export", "score", "doctor")
-    if Path(__file__).with_name(f"{verb}.py").exists()
-)
+VERBS = ("prepare", "train", "evaluate", "report", "export", "score", "doctor")
 ALIASES = {"predict": "score"}
 
 

@@ -19,7 +19,7 @@ from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.features.layout import Layout, role_column
 from ctrgate.features.sources import SplitName
-from ctrgate.files import atomic_file, write_json
+from ctrgate.files import atomic_file, write_json, writing
 from ctrgate.metrics.summary import evaluate_scores
 from ctrgate.progress import console
 from ctrgate.tracking import Tracker, TrackingConfig, open_tracker
@@ -79,7 +79,7 @@ def run(config: Config) -> dict[str, Any]:
             scored, rate = _scored(restored, split)
             result = measure(scored, layout=restored.layout, seed=config.evaluate.seed)
             target = folder.path / "evaluation" / f"{split}.parquet"
-            with atomic_file(target) as temporary:
+            with writing(target, setting="runs"), atomic_file(target) as temporary:
                 scored.write_parquet(temporary)
             write_json(target.with_suffix(".json"), {"step": step, "rows_per_second": rate, **result})
             results[split] = {**_headline(result), "rows_per_second": rate}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -12,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ctrgate.errors import ConfigError
+from ctrgate.errors import ConfigError, DataError
 
-__all__ = ["atomic_file", "atomic_folder", "checksum", "locked", "write_json"]
+__all__ = ["atomic_file", "atomic_folder", "checksum", "locked", "write_json", "writing"]
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def locked(path: str | Path, *, what: str) -> Iterator[None]:
     """Hold a lock file for a block of work; the system frees it when the process ends, however it ends.
 
     Args:
-        path: The lock file; it stays, empty.
+        path: The lock file; it is gone afterwards.
         what: What is locked, for the message.
 
     Raises:
@@ -94,12 +95,49 @@ def locked(path: str | Path, *, what: str) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"another process works on {what}; wait for it, or choose another name") from error
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(f"another process works on {what}; wait for it, or choose another name") from error
+            if not _is(path, file.fileno()):  # its holder removed it between our opening and our lock
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def writing(place: str | Path, *, setting: str) -> Iterator[None]:
+    """Turn what a library says of a full or forbidden disk, within a block that writes, into a DataError.
+
+    Args:
+        place: What is written.
+        setting: The setting that names another place.
+    """
+    try:
         yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # Libraries in Rust give no number, but end their message with it.
+        if number in (errno.ENOSPC, errno.EDQUOT) or str(error).endswith(
+            (f"(os error {errno.ENOSPC})", f"(os error {errno.EDQUOT})")
+        ):
+            text = f"no space left on the disk of {place}; nothing was written. Free some, or set {setting}"
+            raise DataError(text) from error
+        if isinstance(error, OSError) and number in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise DataError(f"{place} cannot be written: {error.strerror}; set {setting} to another place") from error
+        raise
 
 
 def checksum(path: str | Path) -> str:

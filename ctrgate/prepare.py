@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import field
@@ -32,7 +31,7 @@ from ctrgate.features.prepared import (
 from ctrgate.features.roles import SPLIT, Count, check_roles, count_rows, role_columns, roles_of
 from ctrgate.features.sources import SPLITS, Source, SplitName, check_agreement, expand, open_sources
 from ctrgate.features.splits import assign
-from ctrgate.files import atomic_folder, checksum
+from ctrgate.files import atomic_folder, checksum, locked, writing
 from ctrgate.progress import bar, console
 
 __all__ = ["Config", "run"]
@@ -74,12 +73,14 @@ def run(config: Config) -> dict[str, Any]:
     if manifest is not None:
         console.print(f"{folder} is up to date: same settings, same files")
         return _result(folder, manifest, up_to_date=True)
-    try:
-        with atomic_folder(folder) as temporary:
-            manifest = _prepare(dataset, sources=sources, files=files, folder=temporary)
-            manifest.write(temporary)
-    except OSError as error:
-        raise _cannot_write(error, folder) from error
+    lock = folder.with_name(f".{folder.name}.lock")
+    with (
+        writing(folder, setting="prepare.into"),
+        locked(lock, what=f"the folder {folder}"),
+        atomic_folder(folder) as temporary,
+    ):
+        manifest = _prepare(dataset, sources=sources, files=files, folder=temporary)
+        manifest.write(temporary)
     _summarise(folder, manifest, seconds=time.monotonic() - started)
     return _result(folder, manifest, up_to_date=False)
 
@@ -231,15 +232,6 @@ def _dry_run(dataset: DatasetConfig, folder: Path, paths: Sequence[Path]) -> dic
         console.print(f"would read {path} ({path.stat().st_size:,} bytes)")
     console.print(f"would write {folder}: {', '.join(_wanted(dataset))} with {len(dataset.features)} features")
     return {"dry_run": True, "folder": str(folder), "files": [str(path) for path in paths]}
-
-
-def _cannot_write(error: OSError, folder: Path) -> Exception:
-    """What a failed write means to the user; other faults stay what they are."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(f"no space left on the disk of {folder}; nothing was written. Free some, or set prepare.into")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return DataError(f"{folder} cannot be written: {error.strerror}; set prepare.into to another place")
-    return error
 
 
 def _result(folder: Path, manifest: Manifest, *, up_to_date: bool) -> dict[str, Any]:

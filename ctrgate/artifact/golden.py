@@ -1,9 +1,10 @@
-"""Golden rows: raw rows made up from what an encoder has learnt, by which an artifact is checked wherever it is loaded."""
+"""Golden rows: raw rows made up from what an encoder has learnt, by which an artifact is checked on load."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from ctrgate.features.kinds import (
     Cross,
     Feature,
     FloorLogSquared,
+    HashEncoding,
     Numeric,
     SequenceFeature,
     Vector,
@@ -32,10 +34,19 @@ from ctrgate.features.vocabulary import Vocabulary
 __all__ = ["golden_rows"]
 
 _Kind = Literal["int", "string", "float", "category", "list int", "list string", "list float"]
-_Value = int | str | float | None
 _NULL_SHARE = _UNKNOWN_SHARE = 0.1
 _UNKNOWN_INT, _UNKNOWN_TEXT = 2**40, "golden-unknown"
 _LONGEST_BAG = 5
+_LARGEST = 2**63
+_INNER: Mapping[_Kind, _Kind] = {"list int": "int", "list string": "string", "list float": "float"}
+_DTYPES: Mapping[_Kind, pl.DataType] = {
+    "int": pl.Int64(),
+    "string": pl.String(),
+    "float": pl.Float64(),
+    "list int": pl.List(pl.Int64),
+    "list string": pl.List(pl.String),
+    "list float": pl.List(pl.Float64),
+}
 
 
 def golden_rows(encoder: Encoder, *, num_rows: int, seed: int) -> pl.DataFrame:
@@ -53,8 +64,9 @@ def golden_rows(encoder: Encoder, *, num_rows: int, seed: int) -> pl.DataFrame:
     rows = [draw.row(null_share=1.0, unknown_share=0.0), draw.row(null_share=0.0, unknown_share=1.0)]
     rows += [draw.row(null_share=_NULL_SHARE, unknown_share=_UNKNOWN_SHARE) for _ in range(num_rows - 2)]
     rows = rows[:num_rows]
-    columns = {name: _dtype(kinds) for name, kinds in draw.kinds.items()}
-    return pl.DataFrame({name: _column(name, [row[name] for row in rows], dtype) for name, dtype in columns.items()})
+    kinds = {name: _settled(wanted) for name, wanted in draw.kinds.items()}
+    values = {name: [_held(row[name], kind) for row in rows] for name, kind in kinds.items()}
+    return pl.DataFrame(values, schema={name: _DTYPES[kind] for name, kind in kinds.items()})
 
 
 class _Draw:
@@ -73,8 +85,10 @@ class _Draw:
         """One row; features take turns to decide the columns that several of them read."""
         self._null_share, self._unknown_share = null_share, unknown_share
         row: dict[str, object] = {}
-        for number in self._random.permutation(len(self._encoder.features)):
-            feature = self._encoder.features[int(number)]
+        features = [self._encoder.features[number] for number in self._random.permutation(len(self._encoder.features))]
+        for feature in sorted(
+            features, key=_is_hashed
+        ):  # a hash knows no values: others that read its column come first
             if any(column not in row for column in columns_read(feature, scoring=True)):
                 row = {**self._values(feature, row), **row}
         return row
@@ -154,10 +168,10 @@ class _Draw:
             return known[int(self._random.integers(len(known)))]
         return _UNKNOWN_INT + number if self._kind(table) == "int" else f"{_UNKNOWN_TEXT}-{number}"
 
-    def _crossed(self, feature: Cross) -> list[str | None]:
+    def _crossed(self, feature: Cross) -> Sequence[str | None]:
         """The parts of a combination that was seen, or of none."""
         whole = self._category(feature.share or feature.name)
-        parts = _uncrossed(str(whole)) if whole is not None else [None for _ in feature.columns]
+        parts = [None for _ in feature.columns] if whole is None else _uncrossed(str(whole))
         if len(parts) == len(feature.columns):
             return parts
         return [str(int(self._random.integers(1_000))) for _ in feature.columns]
@@ -186,6 +200,10 @@ class _Draw:
         return bool(self._random.random() < self._null_share)
 
 
+def _is_hashed(feature: Feature) -> bool:
+    return isinstance(feature, Categorical | Cross | Bag | WeightedBag) and isinstance(feature.encoding, HashEncoding)
+
+
 def _known(table: Table) -> list[int | str]:
     """The raw values that have rows of their own; none of a hash, whose values are not kept."""
     if isinstance(table, HashTable):
@@ -197,43 +215,34 @@ def _known(table: Table) -> list[int | str]:
     return values.to_list()
 
 
-def _uncrossed(text: str) -> list[str | None]:
-    """The inverse of a cross: parts with ``|`` between them, ``\\`` before a plain ``|`` or ``\\``, ``\\N`` for none."""
-    parts, part, escaped = [], "", False
-    for character in text:
-        if escaped:
-            part, escaped = part + (character if character in "|\\" else f"\\{character}"), False
-        elif character == "\\":
-            escaped = True
-        elif character == "|":
-            parts.append(part)
-            part = ""
-        else:
-            part += character
-    parts.append(part)
-    return [None if part == "\\N" else part for part in parts]
+def _uncrossed(text: str) -> Sequence[str | None]:
+    """The parts of a cross: ``|`` between them, ``\\`` before a plain ``|`` or ``\\``, ``\\N`` for a missing one."""
+    parts = re.findall(r"(?:^|\|)((?:\\.|[^\\|])*)", text, re.DOTALL)
+    return [None if part == r"\N" else re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) for part in parts]
 
 
-def _dtype(kinds: set[_Kind]) -> pl.DataType:
-    """The type that suits every feature that reads a column: numbers serve as categories where they are whole."""
+def _settled(kinds: set[_Kind]) -> _Kind:
+    """The kind that suits every feature that reads a column: numbers serve as categories where they are whole."""
     scalar = kinds & {"int", "float", "category", "string"}
     if "string" in kinds or scalar == {"category"}:
-        return pl.String()
+        return "string"
     if scalar:
-        return pl.Float64() if kinds == {"float"} else pl.Int64()
-    if "list string" in kinds:
-        return pl.List(pl.String)
-    return pl.List(pl.Int64) if "list int" in kinds else pl.List(pl.Float64)
+        return "float" if kinds == {"float"} else "int"
+    return "list string" if "list string" in kinds else "list int" if "list int" in kinds else "list float"
 
 
-def _column(name: str, values: list[object], dtype: pl.DataType) -> pl.Series:
-    return pl.Series(name, [_as(value, dtype) for value in values], dtype=dtype, strict=False)
-
-
-def _as(value: object, dtype: pl.DataType) -> object:
-    """A value as its column holds it: what is no whole number is rounded, and other text becomes null."""
-    if value is None or isinstance(value, list) != isinstance(dtype, pl.List):
+def _held(value: object, kind: _Kind) -> object:
+    """A value as a column of that kind holds it; None for what it cannot hold."""
+    if kind.startswith("list"):
+        inner = _INNER[kind]
+        return [_held(each, inner) for each in value] if isinstance(value, list) else None
+    if value is None or isinstance(value, list):
         return None
-    if isinstance(dtype, pl.List):
-        return [_as(each, dtype.inner) for each in value]  # type: ignore[attr-defined, arg-type]
-    return str(value) if dtype == pl.String else round(value) if isinstance(value, float) and dtype == pl.Int64 else value
+    if kind == "string":
+        return str(value)
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    whole = value if isinstance(value, int) else round(number)
+    return number if kind == "float" else whole if abs(whole) < _LARGEST else None

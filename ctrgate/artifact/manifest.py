@@ -61,7 +61,9 @@ class Manifest:
     """Every other file of the folder by its path in it."""
 
     @classmethod
-    def of(cls, folder: Path, *, model: str, encoder: str, labels: tuple[str, ...], origin: Origin, tolerance: float) -> Manifest:
+    def of(
+        cls, folder: Path, *, model: str, encoder: str, labels: tuple[str, ...], origin: Origin, tolerance: float
+    ) -> Manifest:
         """The manifest of the parts that lie in a folder."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         parts = {
@@ -123,12 +125,16 @@ def _check_part(folder: Path, name: str, part: PartFile) -> None:
     inside = "\\" not in name and "\0" not in name and not place.is_absolute() and ".." not in place.parts
     path = folder / name if inside else folder
     if not inside or not path.resolve().is_relative_to(folder.resolve()):
-        raise ArtifactError(f"{folder / MANIFEST} names the part {name!r}, which lies outside the artifact; do not use it")
+        raise ArtifactError(
+            f"{folder / MANIFEST} names the part {name!r}, which lies outside the artifact; do not use it"
+        )
     if not path.is_file():
         raise ArtifactError(f"{path} is missing; copy the artifact again or export the run again")
     num_bytes = path.stat().st_size
     if num_bytes != part.num_bytes:
-        raise ArtifactError(f"{path} has {num_bytes} bytes, the manifest says {part.num_bytes}; copy it again or export again")
+        raise ArtifactError(
+            f"{path} has {num_bytes} bytes, the manifest says {part.num_bytes}; copy it again or export again"
+        )
     if checksum(path) != part.sha256:
         raise ArtifactError(f"{path} was changed after it was written; copy the artifact again or export the run again")
 

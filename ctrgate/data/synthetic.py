@@ -37,8 +37,8 @@ class SyntheticConfig:
     num_rows: Count = 100_000
     rows_per_file: Count = 1_000_000
     seed: int = 0
-    num_users: Count = 1_000
-    num_items: Count = 500
+    num_users: Count = 200
+    num_items: Count = 60
     num_categories: Count = 20
     num_tags: Annotated[int, Field(ge=0)] = 2
     """Signal fields that the time of day switches on and off."""
@@ -54,9 +54,9 @@ class SyntheticConfig:
     num_days: Count = 7
     max_history: Count = 20
     """Items of a user's history: the last ones of strictly earlier seconds."""
-    num_factors: Count = 6
+    num_factors: Count = 3
     """K, the interests that users and items have and that a device switches on and off."""
-    num_types: Count = 12
+    num_types: Count = 6
     """Users of one type have the same interests."""
     loyalty: Share = 0.3
     """Share of rows that show an item of an interest the user has."""
@@ -248,12 +248,10 @@ def _ranks(users: Ints, times: Ints) -> Ints:
 
 
 def _needed(users: Ints, times: Ints, *, now: int, max_length: int) -> NDArray[np.bool_]:
-    """Which events to keep: those of the current second, and of each user the last ones before it."""
-    earlier = times < now
+    """Which events to keep: of each user those of the current second, and the last ones before it."""
     end = np.searchsorted(users, users, side="right")
-    current = np.concatenate([[0], np.cumsum(~earlier)])
-    num_after = (end - np.arange(len(users)) - 1) - (current[end] - current[np.arange(len(users)) + 1])
-    needed: NDArray[np.bool_] = ~earlier | (num_after < max_length)
+    earlier = np.concatenate([[0], np.cumsum(times < now)])
+    needed: NDArray[np.bool_] = earlier[end] - earlier[1:] < max_length
     return needed
 
 

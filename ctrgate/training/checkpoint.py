@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.errors import ArtifactError
-from ctrgate.files import atomic_file, atomic_folder
+from ctrgate.files import atomic_file, atomic_folder, writing
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 
@@ -66,7 +66,7 @@ class Checkpoints:
     def save(self, model: CtrModel, optimizer: Optimizer, progress: Progress, *, best: bool) -> Path:
         """Write the present state, point ``last`` (and ``best``) to it, and drop what neither names."""
         name = f"step-{progress.step:08d}"
-        with atomic_folder(self.folder / name) as folder:
+        with writing(self.folder, setting="runs"), atomic_folder(self.folder / name) as folder:
             tables, shards = _tables(model, optimizer)
             save_file(tables, folder / "tables-0.safetensors")
             _write_json(folder / "index.json", {"format": FORMAT, "shards": shards})

@@ -76,7 +76,15 @@ def test_a_run_learns_what_was_planted(write_run: Callable[..., Path], rule: str
 def test_a_killed_run_ends_bit_for_bit_as_an_undisturbed_one(
     write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, rule: str, steps: int
 ) -> None:
-    whole, killed = write_run(rule, under="whole"), write_run(rule, under="killed")
+    cut = {
+        "batch_size": 100,
+        "learning_rate": 0.01,
+        "epochs": 4,
+        "checkpoint_every": 5,
+        "min_improvement": 1,
+        "strikes": 9,
+    }
+    whole, killed = (write_run(rule, under=name, train=cut) for name in ("whole", "killed"))
     trained(whole)
     with monkeypatch.context() as patched:
         killed_after(patched, steps)

@@ -1,0 +1,262 @@
+"""An exported model as a folder: written from its parts, loaded only when it is whole, and raw rows in, logits out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ctrgate.artifact.lookup import TableLookup
+from ctrgate.artifact.manifest import Manifest, Origin, identity
+from ctrgate.config import dump
+from ctrgate.contracts import Batch, TableSpec
+from ctrgate.data.block import Block
+from ctrgate.errors import ArtifactError, ConfigError, SchemaError
+from ctrgate.features.dataset import DatasetConfig
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.layout import Layout
+from ctrgate.models.inputs import TablesConfig, plan_inputs
+from ctrgate.models.network import Network
+from ctrgate.models.registry import ModelConfig
+
+__all__ = ["Artifact", "Trained", "encode", "largest_difference", "to_batch", "write"]
+
+_ENCODER, _NETWORK, _GOLDEN = "encoder", "network.json", "golden/rows.parquet"
+_WEIGHTS, _TABLES, _LOGITS = "network.safetensors", "tables.safetensors", "golden/logits.safetensors"
+_ROWS_AT_ONCE = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What an artifact is made of.
+
+    Shape:
+        - rows: per table ``(V, D)``, at its logical width
+        - weights: the network's state
+    """
+
+    encoder: Encoder
+    layout: Layout
+    model: ModelConfig
+    tables: TablesConfig
+    rows: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+
+
+def write(
+    folder: Path,
+    trained: Trained,
+    *,
+    origin: Origin,
+    golden: pl.DataFrame,
+    logits: NDArray[np.float32],
+    tolerance: float,
+) -> None:
+    """Fill an empty folder; its files are read-only afterwards.
+
+    Args:
+        folder: Must exist.
+        trained: The model.
+        origin: Where it comes from.
+        golden: Raw rows to be replayed on load.
+        logits: What the checkpoint says of them, ``(n, L)``.
+        tolerance: By how much the artifact may differ from that.
+    """
+    trained.encoder.save(folder / _ENCODER)
+    network = {"model": dump(trained.model), "tables": dump(trained.tables), "layout": trained.layout.to_json()}
+    (folder / _NETWORK).write_text(json.dumps(network, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_file({name: value.contiguous() for name, value in trained.weights.items()}, folder / _WEIGHTS)
+    save_file({name: value.contiguous() for name, value in trained.rows.items()}, folder / _TABLES)
+    (folder / _GOLDEN).parent.mkdir()
+    golden.write_parquet(folder / _GOLDEN)
+    save_file({"logits": torch.from_numpy(logits)}, folder / _LOGITS)
+    Manifest.of(
+        folder,
+        model=trained.model.name,
+        encoder=trained.encoder.hash,
+        labels=trained.layout.labels,
+        origin=origin,
+        tolerance=tolerance,
+    ).write(folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.chmod(path, 0o444)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Artifact:
+    """An exported model, ready to score; its tables are mapped from their file, so processes of a host share one copy.
+
+    Args:
+        manifest: What it says of itself.
+        identity: Names this very model: the hash of the manifest.
+        encoder: Raw rows to encoded ones.
+        layout: The encoded columns.
+        lookup: The tables.
+        network: What stands above them, in evaluation mode.
+        golden: Raw rows with known logits.
+        golden_logits: ``(n, L)``.
+    """
+
+    manifest: Manifest
+    identity: str
+    encoder: Encoder
+    layout: Layout
+    lookup: TableLookup
+    network: Network
+    golden: pl.DataFrame
+    golden_logits: NDArray[np.float32]
+
+    @classmethod
+    def load(cls, folder: str | Path, *, replay: bool = True) -> Artifact:
+        """Open a folder, see that it is as it was written, and replay its golden rows.
+
+        Args:
+            folder: Written by ``ctrgate export``.
+            replay: False leaves the golden rows out, for a caller that compares them itself.
+
+        Raises:
+            ConfigError: Where there is no artifact.
+            ArtifactError: Where it is damaged, changed, of another format, or scores its golden rows otherwise here.
+        """
+        folder = Path(folder)
+        manifest = Manifest.read(folder)
+        encoder = Encoder.load(folder / _ENCODER)
+        if encoder.hash != manifest.encoder:
+            raise ArtifactError(f"{folder / _ENCODER} is not the encoder that the manifest names; export the run again")
+        layout, lookup, network = _model(folder, encoder)
+        try:
+            golden = pl.read_parquet(folder / _GOLDEN)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ArtifactError(f"{folder / _GOLDEN} cannot be read: {error}; export the run again") from error
+        artifact = cls(
+            manifest=manifest,
+            identity=identity(folder),
+            encoder=encoder,
+            layout=layout,
+            lookup=lookup,
+            network=network,
+            golden=golden,
+            golden_logits=_named(folder / _LOGITS, {"logits": (golden.height, len(layout.labels))})["logits"].numpy(),
+        )
+        if replay:
+            artifact._replay(folder)
+        return artifact
+
+    @property
+    def dataset(self) -> DatasetConfig:
+        """The settings by which raw rows are read."""
+        try:
+            return TypeAdapter(DatasetConfig).validate_python(self.manifest.origin.dataset)
+        except ValidationError as error:
+            raise ArtifactError(
+                f"the artifact's dataset settings are damaged: {error}; export the run again"
+            ) from error
+
+    def logits(self, raw: pl.DataFrame | pl.LazyFrame) -> NDArray[np.float32]:
+        """The logits of raw rows, ``(n, L)`` in the rows' order; joined columns must be there already.
+
+        Raises:
+            SchemaError: Where columns are missing or of a type that does not fit what was learnt.
+        """
+        encoded = self.encoder.transform(raw.lazy(), scoring=True).collect()
+        parts = [self.logits_of(to_batch(rows, layout=self.layout)) for rows in encoded.iter_slices(_ROWS_AT_ONCE)]
+        return np.concatenate([np.empty((0, len(self.layout.labels)), dtype=np.float32), *parts])
+
+    def logits_of(self, batch: Batch) -> NDArray[np.float32]:
+        """The logits of encoded rows, ``(B, L)``."""
+        with torch.inference_mode():
+            logits = self.network(self.lookup(batch)).logits
+        if logits is None:
+            raise ConfigError(f"the network {self.manifest.model} gives no logits, so that rows cannot be scored")
+        result: NDArray[np.float32] = logits.numpy()
+        return result
+
+    def golden_difference(self) -> float:
+        """By how much the golden rows' logits differ from the recorded ones, see ``largest_difference``."""
+        return largest_difference(self.logits(self.golden), self.golden_logits)
+
+    def _replay(self, folder: Path) -> None:
+        try:
+            difference = self.golden_difference()
+        except SchemaError as error:
+            raise ArtifactError(
+                f"{folder / _GOLDEN} does not fit the encoder: {error}; export the run again"
+            ) from error
+        if not difference <= self.manifest.tolerance:
+            raise ArtifactError(
+                f"{folder} does not score its golden rows as it did when it was exported: the largest difference of a "
+                f"logit is {difference:.3g}, allowed is {self.manifest.tolerance:g}; export the run again with the "
+                "versions installed here"
+            )
+
+
+def encode(raw: pl.DataFrame, *, encoder: Encoder, layout: Layout) -> Batch:
+    """Raw rows that are to be scored, as one batch."""
+    return to_batch(encoder.transform(raw.lazy(), scoring=True).collect(), layout=layout)
+
+
+def to_batch(encoded: pl.DataFrame, *, layout: Layout) -> Batch:
+    """Encoded rows as one batch; other columns are left out."""
+    return Block.from_arrow(encoded.to_arrow(compat_level=pl.CompatLevel.oldest()), layout=layout).batch()
+
+
+def largest_difference(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest ``|a - b| / max(1, |b|)``: absolute for logits up to 1, relative beyond; infinite for NaN."""
+    apart = np.abs(logits.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
+    return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
+
+
+def _model(folder: Path, encoder: Encoder) -> tuple[Layout, TableLookup, Network]:
+    """Tables and network, built from their settings and filled from their files."""
+    path = folder / _NETWORK
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        layout = Layout.from_json(values["layout"])
+        config: ModelConfig = TypeAdapter[ModelConfig](ModelConfig).validate_python(values["model"])
+        tables = TypeAdapter(TablesConfig).validate_python(values["tables"])
+        if (layout.fields, layout.sequences, layout.tables) != encoder.layout_parts():
+            raise ArtifactError(f"{path} describes other encoded columns than the encoder gives; export the run again")
+        inputs = plan_inputs(layout, tables, config.embeddings(layout))
+        with torch.random.fork_rng(devices=[]):  # its start is thrown away and must not move the caller's randomness
+            network = Network(config, inputs=inputs)
+        network.load_state_dict(_load(folder / _WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError, ValidationError) as error:
+        raise ArtifactError(
+            f"{path} and {_WEIGHTS} are no network of this version: {error}; export the run again"
+        ) from error
+    rows = _named(folder / _TABLES, {spec.name: _shape(spec) for spec in inputs.tables})
+    return layout, TableLookup(rows, inputs.lookups), network.eval().requires_grad_(False)
+
+
+def _shape(spec: TableSpec) -> tuple[int, int]:
+    return spec.num_rows, spec.dim
+
+
+def _named(path: Path, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Tensor]:
+    """A file's tensors, which must be these, in float32; they stay in the file, of which memory is a map."""
+    tensors = _load(path)
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items() if tensor.dtype == torch.float32}
+    if found != shapes:
+        wrong = sorted(name for name in {**shapes, **tensors} if found.get(name) != shapes.get(name))[0]
+        held = tensors[wrong].shape if wrong in tensors else "nothing"
+        raise ArtifactError(f"{path}: {wrong} should be {shapes.get(wrong, 'absent')}, is {held}; export the run again")
+    return tensors
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}; export the run again") from error

@@ -1,0 +1,1 @@
+"""Verbs in order: what a person or a scheduler calls."""

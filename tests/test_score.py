@@ -1,0 +1,377 @@
+"""Scoring raw rows with an exported model: the checkpoint's logits row by row, and nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from ctrgate import export, prepare, score, train
+from ctrgate.config import load
+from ctrgate.data.reader import Order, Reader
+from ctrgate.errors import ConfigError, DataError, SchemaError
+from ctrgate.training.loop import predict
+from ctrgate.training.runs import RunFolder, restore
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("CTRGATE_DATA") or ROOT / "../shared/data")
+
+
+def all_verbs(path: Path) -> None:
+    """Prepare, train and export."""
+    for verb in (prepare, train, export):
+        verb.run(load(path, verb.Config))
+
+
+def checkpoint_logits(runs: Path, name: str) -> np.ndarray[Any, Any]:
+    """What the trained model says of the encoded test rows."""
+    restored = restore(RunFolder(runs / name))
+    reader = Reader(restored.prepared.files("test"), layout=restored.layout)
+    batches = reader.batches(Order(batch_size=1000))
+    return np.concatenate(
+        [part for _, part in predict(restored.model, batches, num_rows=reader.num_rows, title="test")]
+    )
+
+
+def scores(into: Path) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in sorted(into.glob("part-*.parquet"))])
+
+
+def left(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("rule", ["dense", "fused"])
+def test_the_scores_of_raw_rows_are_the_checkpoints_row_by_row(trained_run: Any, rule: str, tmp_path: Path) -> None:
+    run = trained_run(rule)
+    raw = run.yaml.with_name("raw.parquet")
+    result = run("score", f"score.files={raw}", f"score.into={tmp_path / 'out'}", "score.batch_rows=64")
+    assert (result["rows"], result["files"], result["into"]) == (600, 1, str(tmp_path / "out"))
+    found = scores(tmp_path / "out")
+    labels = ["logit"] if rule == "dense" else ["logit:click", "logit:buy"]
+    expected = checkpoint_logits(run.yaml.parent / "runs", rule)
+    assert expected.shape == (60, len(labels))
+    np.testing.assert_allclose(found[540:].select(labels).to_numpy(), expected, atol=1e-5, rtol=0)
+    for label in labels:
+        probability = 1 / (1 + (-found[label].cast(pl.Float64)).exp())
+        np.testing.assert_allclose(found[label.replace("logit", "score")], probability, rtol=1e-12)
+
+
+def test_keys_come_out_as_they_came_in_and_rows_keep_their_order(dense_run: Any, tmp_path: Path) -> None:
+    raw = dense_run.yaml.with_name("raw.parquet")
+    dense_run("score", f"score.files={raw}", f"score.into={tmp_path / 'out'}", "score.batch_rows=7")
+    found = scores(tmp_path / "out")
+    assert found.columns == ["user", "id", "score", "logit"]
+    assert found.select("user", "id").equals(dense_run.rows.select("user", "id"))
+
+
+def test_without_keys_a_row_is_known_by_its_file_and_number(trained_run: Any, tmp_path: Path) -> None:
+    run = trained_run("fused")
+    run.rows[:5].write_parquet(tmp_path / "a.parquet")
+    run.rows[5:8].write_parquet(tmp_path / "b.parquet")
+    run("score", f"score.files={tmp_path}/*.parquet", f"score.into={tmp_path / 'out'}")
+    found = scores(tmp_path / "out")
+    assert found.columns == ["file", "row", "score:click", "logit:click", "score:buy", "logit:buy"]
+    assert found["file"].to_list() == [str(tmp_path / "a.parquet")] * 5 + [str(tmp_path / "b.parquet")] * 3
+    assert found["row"].to_list() == [0, 1, 2, 3, 4, 0, 1, 2]
+
+
+def test_any_cut_into_files_and_batches_gives_the_same_scores(dense_run: Any, tmp_path: Path) -> None:
+    raw = dense_run.yaml.with_name("raw.parquet")
+    dense_run("score", f"score.files={raw}", f"score.into={tmp_path / 'whole'}")
+    cuts = [0, 1, 98, 98, 600]
+    for number, (start, stop) in enumerate(itertools.pairwise(cuts)):
+        dense_run.rows[start:stop].write_parquet(tmp_path / f"{number}.parquet", row_group_size=50)
+    dense_run("score", f"score.files={tmp_path}/*.parquet", f"score.into={tmp_path / 'cut'}", "score.batch_rows=33")
+    whole, cut = scores(tmp_path / "whole"), scores(tmp_path / "cut")
+    assert whole.select("user", "id").equals(cut.select("user", "id"))
+    np.testing.assert_allclose(cut["logit"], whole["logit"], atol=1e-6)
+    parts = sorted(path.name for path in (tmp_path / "cut").glob("part-*"))
+    assert parts == [f"part-0000{n}-{n}.parquet" for n in range(4)]
+    assert pl.read_parquet(tmp_path / "cut" / parts[2]).schema == cut.schema  # a file without rows has a part as well
+
+
+def test_success_tells_rows_files_model_and_encoder(dense_run: Any, tmp_path: Path) -> None:
+    dense_run.rows[:9].write_parquet(tmp_path / "a.parquet")
+    result = dense_run("score", f"score.files={tmp_path / 'a.parquet'}", f"score.into={tmp_path / 'out'}")
+    success = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
+    manifest = json.loads((dense_run.artifact / "manifest.json").read_text())
+    assert success["rows"] == 9
+    assert [(file["part"], file["rows"]) for file in success["files"]] == [("part-00000-a.parquet", 9)]
+    assert success["model"]["identity"] == result["model"]
+    assert (success["model"]["run"], success["model"]["name"]) == ("dense", "final_mlp")
+    assert success["encoder"] == manifest["encoder"]
+
+
+def test_csv_rows_score_as_parquet_rows(dense_run: Any, tmp_path: Path) -> None:
+    flat = [name for name, kind in dense_run.rows.schema.items() if not isinstance(kind, pl.List)]
+    values = yaml.safe_load(dense_run.yaml.read_text())
+    kept = [each for each in values["dataset"]["features"] if each["name"] not in ("tags", "liked", "image", "history")]
+    values["dataset"]["features"], values["model"]["gate2_context"] = kept, ["price"]
+    values |= {"name": "flat", "prepare": {"into": str(tmp_path / "prepared")}, "runs": str(tmp_path / "runs")}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    all_verbs(tmp_path / "run.yaml")
+    rows = dense_run.rows[:100].select(flat)
+    rows.write_csv(tmp_path / "a.csv")
+    rows.write_csv(tmp_path / "a.tsv", separator="\t")
+    rows.write_parquet(tmp_path / "a.parquet")
+    for ending in ("csv", "tsv", "parquet"):
+        overrides = [f"score.files={tmp_path}/a.{ending}", f"score.into={tmp_path / ending}"]
+        score.run(load(tmp_path / "run.yaml", score.Config, overrides))
+    expected = scores(tmp_path / "parquet")
+    for ending in ("csv", "tsv"):
+        assert scores(tmp_path / ending)["logit"].equals(expected["logit"])
+
+
+def test_a_column_known_only_afterwards_is_not_asked_for(dense_run: Any, tmp_path: Path) -> None:
+    rows = dense_run.rows[540:]
+    rows.drop("position", "click", "buy").write_parquet(tmp_path / "a.parquet")
+    rows.with_columns(position=pl.lit(3), more=pl.lit("extra")).write_parquet(tmp_path / "b.parquet")
+    dense_run("score", f"score.files={tmp_path}/*.parquet", f"score.into={tmp_path / 'out'}")
+    found = scores(tmp_path / "out")["logit"].to_numpy()
+    expected = checkpoint_logits(dense_run.yaml.parent / "runs", "dense")[:, 0]  # there the position is 1 everywhere
+    np.testing.assert_allclose(found, np.tile(expected, 2), atol=1e-5, rtol=0)
+
+
+def test_joined_columns_come_from_the_dataset_of_the_artifact(tmp_path: Path) -> None:
+    pl.DataFrame({"user": [1, 2, 3], "age": [20, 30, None]}).write_parquet(tmp_path / "users.parquet")
+    rows = pl.DataFrame({"user": [1, 2, 3, 4] * 10, "click": [1, 0, 1, 0] * 10})
+    for split in ("train", "test"):
+        rows.write_parquet(tmp_path / f"{split}.parquet")
+    values = {
+        "name": "joined",
+        "runs": str(tmp_path / "runs"),
+        "dataset": {
+            "name": "joined",
+            "splits": {split: str(tmp_path / f"{split}.parquet") for split in ("train", "test")},
+            "joins": [{"files": str(tmp_path / "users.parquet"), "on": "user"}],
+            "labels": [{"name": "click"}],
+            "features": [{"kind": "categorical", "name": "user"}, {"kind": "numeric", "name": "age"}],
+        },
+        "prepare": {"into": str(tmp_path / "prepared")},
+        "model": {"name": "logistic_regression"},
+        "train": {"epochs": 1, "batch_size": 8},
+        "tracking": {"enabled": False},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    all_verbs(tmp_path / "run.yaml")
+    del values["dataset"]
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(values))
+    overrides = [f"score.files={tmp_path / 'test.parquet'}", f"score.into={tmp_path / 'out'}"]
+    score.run(load(tmp_path / "serve.yaml", score.Config, overrides))
+    expected = checkpoint_logits(tmp_path / "runs", "joined")
+    np.testing.assert_allclose(scores(tmp_path / "out")["logit"].to_numpy(), expected[:, 0], atol=1e-5, rtol=0)
+
+
+# What can go wrong: each is told with its file, and nothing is left.
+
+
+def missing(rows: pl.DataFrame, path: Path) -> None:
+    rows.drop("price", "seen").write_parquet(path)
+
+
+def keyless(rows: pl.DataFrame, path: Path) -> None:
+    rows.drop("id").write_parquet(path)
+
+
+def wrong_type(rows: pl.DataFrame, path: Path) -> None:
+    rows.with_columns(pl.lit("dear").alias("price")).write_parquet(path)
+
+
+def other_type(rows: pl.DataFrame, path: Path) -> None:
+    rows.with_columns(pl.col("user").cast(pl.String)).write_parquet(path)
+
+
+def infinite(rows: pl.DataFrame, path: Path) -> None:
+    rows.with_columns(price=pl.when(pl.col("id") == 17).then(float("inf")).otherwise(1.0)).write_parquet(path)
+
+
+def unequal(rows: pl.DataFrame, path: Path) -> None:
+    rows.with_columns(pl.when(pl.col("id") == 3).then([0.5] * 9).otherwise("ago").alias("ago")).write_parquet(path)
+
+
+def truncated(rows: pl.DataFrame, path: Path) -> None:
+    rows.write_parquet(path)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def scrambled(rows: pl.DataFrame, path: Path) -> None:
+    rows.write_parquet(path)
+    data = bytearray(path.read_bytes())
+    data[4:2000] = b"\xff" * 1996
+    path.write_bytes(data)
+
+
+def empty(rows: pl.DataFrame, path: Path) -> None:  # noqa: ARG001
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "says"),
+    [
+        (missing, SchemaError, r"b\.parquet lacks columns \['price', 'seen'\] that dataset.features declares"),
+        (keyless, SchemaError, r"b\.parquet lacks columns \['id'\] that dataset.roles.keys names"),
+        (wrong_type, SchemaError, r"b\.parquet: price needs a number"),
+        (
+            other_type,
+            SchemaError,
+            r"b\.parquet: user is text in the table to encode, but was integers in the train rows",
+        ),
+        (infinite, DataError, r"b\.parquet, row 17 \(counted from 0\): price: 'price' is infinite"),
+        (unequal, DataError, r"b\.parquet, row 3 .*'seen' and 'ago' differ in length"),
+        (truncated, DataError, r"b\.parquet cannot be read"),
+        (scrambled, DataError, r"b\.parquet cannot be read"),
+        (empty, DataError, r"b\.parquet is empty \(0 bytes\)"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_file_that_cannot_be_scored_is_named_and_nothing_is_written(
+    dense_run: Any,
+    tmp_path: Path,
+    spoil: Callable[[pl.DataFrame, Path], None],
+    error: type[Exception],
+    says: str,
+) -> None:
+    dense_run.rows.write_parquet(tmp_path / "a.parquet")
+    spoil(dense_run.rows, tmp_path / "b.parquet")
+    with pytest.raises(error, match=says):
+        dense_run("score", f"score.files={tmp_path}/*.parquet", f"score.into={tmp_path / 'to/out'}")
+    assert not (tmp_path / "to").exists() or left(tmp_path / "to") == []
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(
+    dense_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense_run.rows.write_parquet(tmp_path / "a.parquet")
+    order = [f"score.files={tmp_path / 'a.parquet'}", f"score.into={tmp_path / 'to/out'}"]
+    dense_run("score", *order)
+    before = scores(tmp_path / "to/out")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(DataError, match=r"no space left on the disk of .*out; nothing was written"):
+        dense_run("score", *order)
+    assert left(tmp_path / "to") == ["out"]
+    assert scores(tmp_path / "to/out").equals(before)
+
+
+def test_a_file_named_twice_is_refused(dense_run: Any, tmp_path: Path) -> None:
+    dense_run.rows.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet is named 2 times"):
+        dense_run("score", f"score.files=[{tmp_path}/*.parquet, {tmp_path}/a.parquet]", f"score.into={tmp_path}/out")
+
+
+def test_scores_of_another_model_or_other_files_stay_unless_they_are_to_be_replaced(
+    dense_run: Any, trained_run: Any, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        dense_run.rows[:5].write_parquet(tmp_path / f"{name}.parquet")
+    into = f"score.into={tmp_path}/out"
+    first, second = (f"score.files={tmp_path}/{name}.parquet" for name in ("a", "b"))
+    dense_run("score", first, into)
+    dense_run("score", first, into)  # the same again
+    with pytest.raises(ConfigError, match=r"holds scores of other files; .*score\.replace=true"):
+        dense_run("score", second, into)
+    with pytest.raises(ConfigError, match=r"holds scores of another model"):
+        trained_run("fused")("score", first, into)
+    dense_run("score", second, into, "score.replace=true")
+    assert left(tmp_path / "out") != []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    with pytest.raises(ConfigError, match="holds no finished scores"):
+        dense_run("score", first, f"score.into={tmp_path / 'mine'}", "score.replace=true")
+    assert left(tmp_path / "mine") == ["notes.txt"]
+
+
+def test_a_dataset_with_other_features_than_the_models_is_refused(dense_run: Any, tmp_path: Path) -> None:
+    raw = dense_run.yaml.with_name("raw.parquet")
+    features = "dataset.features=[{kind: categorical, name: user, missing: zero}]"
+    with pytest.raises(ConfigError, match=r"dataset\.features differ from those that the model has learnt \(.*user"):
+        dense_run("score", f"score.files={raw}", f"score.into={tmp_path}/out", features)
+
+
+def test_a_key_that_is_called_as_a_score_is_refused(dense_run: Any, tmp_path: Path) -> None:
+    dense_run.rows[:5].with_columns(score=1).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match=r"dataset\.roles\.keys names score"):
+        dense_run("score", f"score.files={tmp_path}/a.parquet", "dataset.roles.keys=[id, score]")
+
+
+def test_a_dry_run_checks_and_writes_nothing(dense_run: Any, tmp_path: Path) -> None:
+    raw = dense_run.yaml.with_name("raw.parquet")
+    result = dense_run("score", f"score.files={raw}", f"score.into={tmp_path / 'out'}", "score.dry_run=true")
+    assert result["dry_run"] is True
+    assert left(tmp_path) == []
+
+
+def test_scoring_imports_nothing_of_the_training_stack(dense_run: Any, tmp_path: Path) -> None:
+    raw = dense_run.yaml.with_name("raw.parquet")
+    program = (
+        "import json, sys\n"
+        "from ctrgate.cli import main\n"
+        f"assert main(['score', {str(dense_run.yaml)!r}, 'score.files={raw}', 'score.into={tmp_path}/out']) == 0\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    line, modules = done.stdout.splitlines()
+    assert json.loads(line)["rows"] == 600
+    assert not {"torchrec", "fbgemm_gpu", "ray", "mlflow", "sklearn", "matplotlib"} & set(json.loads(modules))
+
+
+def real_run(dataset: dict[str, Any], tmp_path: Path) -> Path:
+    """Prepare, train one epoch and export."""
+    values = {
+        "name": "real",
+        "runs": str(tmp_path / "runs"),
+        "dataset": dataset,
+        "prepare": {"into": str(tmp_path / "prepared")},
+        "tables": {"dim": 10, "init_std": 0.1},
+        "model": {"name": "final_mlp", "mlp1": {"hidden": [32]}, "mlp2": {"hidden": [16]}, "gate_hidden": 8},
+        "train": {"epochs": 1, "learning_rate": 0.01, "batch_size": 2048},
+        "tracking": {"enabled": False},
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    all_verbs(path)
+    return path
+
+
+@pytest.mark.skipif(not (DATA / "frappe_x1").is_dir(), reason=f"no frappe_x1 in {DATA}; set CTRGATE_DATA")
+def test_on_frappe_the_job_gives_the_checkpoints_logits(tmp_path: Path) -> None:
+    dataset = yaml.safe_load((ROOT / "configs/datasets/frappe_x1.yaml").read_text())
+    folder = DATA / "frappe_x1"
+    pl.read_parquet(folder / "train.parquet")[:20_000].write_parquet(tmp_path / "train.parquet")
+    dataset["splits"] = {"train": str(tmp_path / "train.parquet"), "test": str(folder / "test.parquet")}
+    path = real_run(dataset, tmp_path)
+    overrides = [f"score.files={folder / 'test.parquet'}", f"score.into={tmp_path / 'out'}"]
+    score.run(load(path, score.Config, overrides))
+    expected = checkpoint_logits(tmp_path / "runs", "real")
+    assert len(expected) == 28_860
+    np.testing.assert_allclose(scores(tmp_path / "out")["logit"].to_numpy(), expected[:, 0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not (DATA / "criteo_10k").is_dir(), reason=f"no criteo_10k in {DATA}; set CTRGATE_DATA")
+def test_on_criteos_rows_with_missing_values_the_job_gives_the_checkpoints_logits(tmp_path: Path) -> None:
+    dataset = yaml.safe_load((ROOT / "configs/datasets/criteo.yaml").read_text())
+    dataset["files"] = str(DATA / "criteo_10k/train.txt")
+    path = real_run(dataset, tmp_path)
+    overrides = [f"score.files={dataset['files']}", f"score.into={tmp_path / 'out'}", "score.batch_rows=999"]
+    score.run(load(path, score.Config, overrides))
+    expected = checkpoint_logits(tmp_path / "runs", "real")
+    found = scores(tmp_path / "out")
+    assert (found.height, len(expected)) == (10_000, 1_000)
+    np.testing.assert_allclose(found["logit"][9_000:].to_numpy(), expected[:, 0], atol=1e-5, rtol=0)
