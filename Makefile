@@ -12,21 +12,18 @@ READY := $(VENV)/.ready-gpu$(GPU)
 
 setup: $(READY)
 
-$(READY): requirements.lock pyproject.toml Makefile
+$(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
 	  sys.exit(0 if ok else "ctrgate needs Python 3.11 to 3.13, this is %d.%d; run make PYTHON=python3.11" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch==2.13.0
 ifeq ($(GPU),1)
-	$(BIN)/python -m pip uninstall --quiet --yes fbgemm-gpu-cpu
 	sed 's/^fbgemm-gpu-cpu==/fbgemm-gpu==/' requirements.lock > $(VENV)/requirements.lock
 else
-	$(BIN)/python -m pip uninstall --quiet --yes fbgemm-gpu
 	cp requirements.lock $(VENV)/requirements.lock
 endif
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $(VENV)/requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@rm -f $(VENV)/.ready-gpu*
 	@touch $(READY)
 
 demo: setup
