@@ -26,6 +26,7 @@ from ctrgate.progress import console
 __all__ = ["STAGES", "Stage", "Stopped", "experiment", "main", "run_verb"]
 
 STAGES = ("prepare", "train", "evaluate", "export", "score", "report")
+_PLACES = ("report", "into", "artifact", "run", "folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,9 @@ def run_verb(verb: str, *, run_file: str | Path, overrides: Sequence[str] = ()) 
     started = time.monotonic()
     command = [sys.executable, "-m", "ctrgate", verb, str(run_file), *overrides]
     # A process group of its own: a terminal's Ctrl-C reaches this process alone, which hands it on.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as process:
-        with _handing_on(process) as received:
-            output, _ = process.communicate()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+    with child as process, _handing_on(process) as received:
+        output, _ = process.communicate()
     exit_code = process.returncode if process.returncode >= 0 else 128 - process.returncode
     if exit_code or received:
         raise Stopped(verb, exit_code=exit_code or 128 + received[0])
@@ -124,9 +125,7 @@ def summary(stages: Sequence[Stage]) -> Table:
     """A line per stage: how long it took, and where its result lies."""
     table = Table("stage", "seconds", "result")
     for stage in stages:
-        place = next(
-            (stage.result[key] for key in ("report", "into", "artifact", "run", "folder") if key in stage.result)
-        )
+        place = next(stage.result[key] for key in _PLACES if key in stage.result)
         table.add_row(stage.verb, f"{stage.seconds:.1f}", str(place))
     return table
 

@@ -86,9 +86,8 @@ class _Draw:
         self._null_share, self._unknown_share = null_share, unknown_share
         row: dict[str, object] = {}
         features = [self._encoder.features[number] for number in self._random.permutation(len(self._encoder.features))]
-        for feature in sorted(
-            features, key=_is_hashed
-        ):  # a hash knows no values: others that read its column come first
+        # A hash knows no values: others that read its column come first.
+        for feature in sorted(features, key=_is_hashed):
             if any(column not in row for column in columns_read(feature, scoring=True)):
                 row = {**self._values(feature, row), **row}
         return row

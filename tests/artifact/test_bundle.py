@@ -69,6 +69,21 @@ def test_a_missing_part_is_named(copy: Path) -> None:
         Artifact.load(copy)
 
 
+@pytest.mark.parametrize("name", ["nowhere", "encoder", "long" * 999])
+def test_a_name_that_is_no_file_is_refused(copy: Path, name: str) -> None:
+    part = {"num_bytes": 6, "sha256": "0" * 64}
+    edit(copy / "manifest.json", lambda values: values["parts"].update({name: part}))
+    with pytest.raises(ArtifactError, match="is missing"):
+        Artifact.load(copy)
+
+
+def test_dataset_settings_that_are_none_are_told_when_they_are_needed(copy: Path) -> None:
+    edit(copy / "manifest.json", lambda values: values["origin"].update(dataset={"name": "small"}))
+    artifact = Artifact.load(copy)
+    with pytest.raises(ArtifactError, match="dataset settings are damaged"):
+        _ = artifact.dataset
+
+
 def test_a_file_that_the_manifest_does_not_list_is_refused(copy: Path) -> None:
     (copy / "encoder" / "vocabulary-999.parquet").write_text("")
     with pytest.raises(ArtifactError, match=r"does not list: encoder/vocabulary-999\.parquet"):
@@ -82,14 +97,14 @@ def test_another_format_is_refused_with_both_versions(copy: Path, version: objec
         Artifact.load(copy)
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "encoder/../../secret", "link/secret"])
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "encoder/../../secret", "link/secret", "zero\0byte"])
 def test_a_path_outside_the_folder_is_refused_unread(copy: Path, name: str) -> None:
     secret = copy.parent / "secret"
     secret.write_text("secret")
     (copy / "link").symlink_to(copy.parent)
     part = {"num_bytes": 6, "sha256": checksum(secret)}
     edit(copy / "manifest.json", lambda values: values["parts"].update({name: part}))
-    with pytest.raises(ArtifactError, match="lies outside the artifact"):
+    with pytest.raises(ArtifactError, match="is no place inside the artifact"):
         Artifact.load(copy)
 
 

@@ -79,6 +79,8 @@ def test_a_cross_that_was_seen_sets_the_columns_it_is_made_of() -> None:
     assert rows.schema == {"left": pl.String, "right": pl.Int64}
     assert set(seen) == {1, 2, 3, 4, 5}  # all four combinations were found again, and some that were never seen
     assert set(rows["left"].drop_nulls()) >= {"a|b", "c\\d", "\\N"}
+    alone = golden_rows(fitted(features[:1], train), num_rows=200, seed=0)
+    assert set(alone.rows()) > {("a|b", "1"), ("c\\d", "2"), (None, "3"), ("\\N", "4"), (None, None)}
 
 
 def test_a_column_that_several_features_read_has_a_type_for_all_of_them() -> None:
