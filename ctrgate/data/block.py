@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ctrgate.contracts import Batch, Ids
+from ctrgate.errors import DataError
 from ctrgate.features.layout import Layout, role_column, weights_column
 from ctrgate.layers.jagged import bag_offsets
 
@@ -86,6 +87,29 @@ class Block:
                 flat[name] = _tensor(column)
         rows = torch.arange(first_row, first_row + table.num_rows)
         return cls(layout=layout, rows=rows, flat=flat, jagged=jagged)
+
+    def check_ids(self, *, source: str) -> None:
+        """See that every id is a row of its table: fused kernels would read row 0 for others, with a mere warning.
+
+        Raises:
+            DataError: Naming the column, the id and the place.
+        """
+        tables = {field.name: field.table for field in self.layout.fields if field.table}
+        tables |= {
+            member.column: member.table for group in self.layout.sequences for member in group.members if member.table
+        }
+        for column, table in tables.items():
+            num_rows = self.layout.tables[table]
+            flat = column in self.flat
+            values = self.flat[column] if flat else self.jagged[column].values
+            if not values.numel() or (int(values.min()) >= 0 and int(values.max()) < num_rows):
+                continue
+            place = int(((values < 0) | (values >= num_rows)).nonzero()[0])
+            row = place if flat else int(torch.searchsorted(self.jagged[column].offsets, place, right=True)) - 1
+            raise DataError(
+                f"{source}: row {row} of column {column} holds the id {int(values[place])}, but its table {table} has "
+                f"the rows 0 to {num_rows - 1}; the file is not of this encoder, prepare the data again"
+            )
 
     @classmethod
     def concat(cls, blocks: Sequence[Block]) -> Block:

@@ -141,7 +141,9 @@ class Reader:
             raise DataError(
                 f"{group.path}: row group {group.index} is damaged ({error}); prepare the data again"
             ) from error
-        return Block.from_arrow(table, layout=self.layout, first_row=group.first_row)
+        block = Block.from_arrow(table, layout=self.layout, first_row=group.first_row)
+        block.check_ids(source=f"{group.path}, row group {group.index}")
+        return block
 
 
 def _slice(block: Block, order: Order) -> Block:

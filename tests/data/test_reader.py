@@ -162,6 +162,16 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
         Reader([path], layout=LAYOUT)
 
 
+@pytest.mark.parametrize(("column", "values", "row"), [("user", [3, 10_000, 4], 1), ("history", [[1], [], [2, -1]], 2)])
+def test_an_id_beyond_its_table_is_named(tmp_path: Path, column: str, values: list[object], row: int) -> None:
+    rows = table(0, 3)
+    place = rows.column_names.index(column)
+    path = tmp_path / "part-00000.parquet"
+    pq.write_table(rows.set_column(place, column, pa.array(values, rows.schema.field(column).type)), path)
+    with pytest.raises(DataError, match=rf"part-00000\.parquet, row group 0: row {row} of column {column}"):
+        list(Reader([path], layout=LAYOUT).batches(Order(batch_size=10)))
+
+
 def test_prefetch_hands_over_items_in_order_and_the_error_at_its_place() -> None:
     def source():
         yield from range(10)

@@ -106,7 +106,7 @@ def test_rows_are_numbered_and_in_the_order_of_time(long: pl.DataFrame):
     assert (long["slot"] == pl.Series([SLOTS[hour // 6] for hour in hours])).all()
 
 
-@pytest.mark.parametrize(("num_rows", "num_users", "tied"), [(BLOCK + 9_000, 5, False), (4 * BLOCK, 2, True)])
+@pytest.mark.parametrize(("num_rows", "num_users", "tied"), [(BLOCK + 9_000, 5, False), (4 * BLOCK + 5_000, 2, True)])
 def test_a_history_holds_the_last_items_of_strictly_earlier_seconds(
     tmp_path: Path, num_rows: int, num_users: int, tied: bool
 ):
@@ -133,7 +133,7 @@ def test_labels_come_with_their_probability(long: pl.DataFrame):
 
 
 def test_noise_moves_no_click_and_signal_does():
-    config = SyntheticConfig(num_users=2_000, num_items=1_000, num_categories=100, num_values=200)
+    config = SyntheticConfig(num_users=400, num_items=300, num_categories=150, num_values=150)
     planted = plant(config)
     ids = dict.fromkeys(["user", "item", "category", "device", "slot", *planted.tags], np.zeros(1, dtype=np.int64))
 

@@ -1,0 +1,103 @@
+import datetime
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ctrgate import cli
+from ctrgate.config import SECTIONS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+) (\S+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def clicks(num_rows: int) -> pl.DataFrame:
+    """The table that the README speaks of; half of the users like phones, and shoes are liked."""
+    random = np.random.default_rng(0)
+    users = random.integers(40, size=num_rows)
+    tags = [[["sale", "shoes", "new"][tag] for tag in range(3) if random.random() < 0.4] for _ in range(num_rows)]
+    devices = random.choice(["phone", "desktop"], size=num_rows)
+    logits = np.where((users % 2 == 0) == (devices == "phone"), 0.5, -2.0) + np.array(["shoes" in of for of in tags])
+    start = datetime.datetime(2025, 1, 1)
+    return pl.DataFrame(
+        {
+            "user_id": users,
+            "item_id": [f"a{item}" for item in random.integers(25, size=num_rows)],
+            "device": devices,
+            "tags": tags,
+            "price": np.where(random.random(num_rows) < 0.1, None, random.lognormal(3, 1, size=num_rows)).tolist(),
+            "shown_at": [start + datetime.timedelta(minutes=5 * row) for row in range(num_rows)],
+            "clicked": (random.random(num_rows) < 1 / (1 + np.exp(-logits))).astype(int),
+        },
+        schema_overrides={"price": pl.Float64},
+    )
+
+
+def test_the_worked_example_runs_as_it_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    rows = clicks(3_400)
+    rows.head(3_000).write_parquet("clicks.parquet")
+    new = rows.tail(400).drop("clicked")
+    new.write_parquet("new_rows.parquet")
+    commands = []
+    for language, what, text in BLOCKS:
+        if language == "yaml":
+            Path(what).write_text(text)
+        elif language == "sh":
+            for line in text.splitlines():
+                program, *arguments = shlex.split(line, comments=True)
+                assert program == "ctrgate"
+                assert cli.main(arguments) == 0, f"{line}\n{capfd.readouterr().err}"
+                commands.append(arguments[0])
+        else:
+            shown = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+            assert "score" in shown.stdout
+    assert commands == ["prepare", "train", "evaluate", "export", "score", "report", "train"]
+    scores = pl.read_parquet("scores/clicks/*.parquet")
+    assert scores.columns == ["user_id", "item_id", "shown_at", "score", "logit"]
+    assert scores["shown_at"].to_list() == new["shown_at"].to_list()
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == len(commands), "one line of JSON from each verb"
+    assert Path("runs/clicks/report/index.html").is_file()
+    assert Path("runs/clicks_wide/checkpoints").is_dir()
+
+
+def test_every_verb_has_its_line():
+    assert {f"`{verb}`" for verb in cli.VERBS} <= set(re.findall(r"^\| (`\w+`) \|", README, flags=re.MULTILINE))
+
+
+def test_every_section_and_file_that_is_named_exists():
+    overridden = re.findall(r"(?<=[ `])(\w+)\.\w+=", README)
+    assert set(overridden) <= {*SECTIONS, "section"}
+    tree = README.partition("## How the code is laid out")[2]
+    listed = re.findall(r"(?:^| )((?:\w+/|\w+\.py))(?= |$)", tree.split("```")[1], flags=re.MULTILINE)
+    for name in listed:
+        assert any((ROOT / part / name).exists() for part in (".", "ctrgate", "tests")), name
+    assert len(listed) > 20
+
+
+def test_every_make_target_that_is_named_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:`|^)make ([a-z-]+)", README, flags=re.MULTILINE)):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_every_folder_of_the_code_is_told():
+    tree = README.partition("## How the code is laid out")[2]
+    folders = [
+        place.name for place in (ROOT / "ctrgate").iterdir() if place.is_dir() and (place / "__init__.py").exists()
+    ]
+    assert [name for name in folders if f"  {name}/" not in tree] == []
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
