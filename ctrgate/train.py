@@ -11,7 +11,7 @@ import torch
 
 from ctrgate.config import dump, settings
 from ctrgate.data.reader import Reader
-from ctrgate.errors import ConfigError, Interrupted
+from ctrgate.errors import ConfigError, DataError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked
@@ -48,6 +48,7 @@ def run(config: Config) -> dict[str, Any]:
         Interrupted: After Ctrl-C or SIGTERM, with the state saved.
     """
     prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
+    _check(config, prepared)
     fit = _fit(config, prepared)
     folder = config.folder
     with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
@@ -91,6 +92,21 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> Progress:
     finally:
         tracker.end(status)
     return progress
+
+
+def _check(config: Config, prepared: Prepared) -> None:
+    """What would otherwise fail only after the first epoch."""
+    layout, splits = prepared.layout, prepared.manifest.splits
+    if not layout.labels:
+        raise ConfigError("objective.name: click needs a label; name its column in dataset.labels")
+    if config.train.monitor == "gauc" and not layout.roles.get("group"):
+        raise ConfigError("train.monitor: gauc needs users; name their column in dataset.roles.group")
+    for split in ("train", "valid"):
+        label = layout.labels[0]
+        if split in splits and splits[split].positives[label] in (0, splits[split].num_rows):
+            raise DataError(
+                f"all rows of {split} have the same {label}, so AUC does not exist; split the rows otherwise"
+            )
 
 
 def _fit(config: Config, prepared: Prepared) -> Fit:

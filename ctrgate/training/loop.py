@@ -196,8 +196,6 @@ class Fit:
         measured["auc_minus_log_loss"] = measured["auc"] - measured["log_loss"]
         if g is not None:
             measured["gauc"] = grouped_auc(y[known], s[known], g, weights=w).value
-        elif self.settings.monitor == "gauc":
-            raise DataError("train.monitor is gauc, but the dataset declares no roles.group")
         console.print(
             f"epoch {self.progress.epoch + 1}: valid AUC {measured['auc']:.5f}, log loss {measured['log_loss']:.5f}"
         )

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ctrgate import evaluate, train
+from ctrgate import evaluate, prepare, train
 from ctrgate.config import load
 from ctrgate.data.reader import Reader
 from ctrgate.errors import ArtifactError, ConfigError, DataError, Interrupted
@@ -223,6 +223,24 @@ def test_a_loss_that_explodes_ends_the_run_with_a_remedy(write_run: Callable[...
     path = write_run(train={"batch_size": 100, "learning_rate": 1e30, "epochs": 3, "clip_norm": None})
     with pytest.raises(DataError, match=r"no longer finite.*train\.learning_rate"):
         trained(path)
+
+
+def test_a_monitor_that_the_data_does_not_allow_is_refused_at_once(write_run: Callable[..., Path]) -> None:
+    path = write_run()
+    with pytest.raises(ConfigError, match=r"train\.monitor: gauc needs users"):
+        trained(path, "train.monitor=gauc")
+    assert not load(path, train.Config).folder.path.exists()
+
+
+def test_a_valid_split_of_one_class_is_refused_at_once(
+    write_run: Callable[..., Path], task: Path, tmp_path: Path
+) -> None:
+    pl.read_parquet(task / "valid.parquet").with_columns(click=pl.lit(0)).write_parquet(tmp_path / "valid.parquet")
+    path = write_run()
+    overrides = [f"dataset.splits.valid={tmp_path / 'valid.parquet'}", f"prepare.into={tmp_path / 'prepared'}"]
+    prepare.run(load(path, prepare.Config, overrides))
+    with pytest.raises(DataError, match="all rows of valid have the same click"):
+        trained(path, *overrides)
 
 
 def test_a_context_field_that_the_schema_lacks_is_refused_before_anything_is_written(
