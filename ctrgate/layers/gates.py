@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from ctrgate.layers.mlp import xavier_linear
+from ctrgate.layers.mlp import square_linear, xavier_linear
 
-__all__ = ["ContextGate"]
+__all__ = ["ContextGate", "InformationGate", "InstanceMask", "LinearFieldGate", "SqueezeExcitation"]
 
 
 class ContextGate(nn.Module):
@@ -69,3 +71,131 @@ class ContextGate(nn.Module):
             return {}
         reason = "without context a zero vector enters a ReLU, whose gradient at zero is zero"
         return dict.fromkeys(("empty_context", "hidden.weight", "hidden.bias", "output.weight"), reason)
+
+
+class InformationGate(nn.Module):
+    """Scale every new product of a cross layer by what the layer below says of it (slot: interaction).
+
+    ``y = z * sigmoid(G c)``, G without bias (GDCN, CIKM 2023). At the start the factor is near one half; with
+    ``G = 0`` it is one half exactly.
+
+    Args:
+        dim: D.
+        rank: Of G (not in the paper); None for a full matrix.
+
+    Shape:
+        - features: ``(B, D)``, what is gated
+        - context: ``(B, D)``, the layer below
+        - returns: ``(B, D)``
+    """
+
+    def __init__(self, dim: int, *, rank: int | None = None) -> None:
+        super().__init__()
+        self.weight = square_linear(dim, rank=rank, bias=False)
+
+    def forward(self, features: Tensor, context: Tensor) -> Tensor:
+        return features * self.factor(context)
+
+    def factor(self, context: Tensor) -> Tensor:
+        """The factors alone: ``(B, D)``, between 0 and 1."""
+        return torch.sigmoid(self.weight(context))
+
+
+class LinearFieldGate(nn.Module):
+    """Scale every coordinate by a mix of the same coordinate over all fields (slot: field).
+
+    ``y = x * g`` with ``g_fd = sum_k W_fk x_kd + b_f`` (FinalNet, SIGIR 2023). No sigmoid: the factor is unbounded.
+    ``W`` starts at zero and ``b`` at one, so that a new gate changes nothing.
+
+    Args:
+        num_fields: F.
+
+    Shape:
+        - fields: ``(B, F, D)``
+        - returns: ``(B, F, D)``
+
+    Example:
+        >>> fields = torch.randn(2, 3, 5)
+        >>> torch.equal(LinearFieldGate(3)(fields), fields)
+        True
+    """
+
+    def __init__(self, num_fields: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(num_fields, num_fields)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.ones_(self.mix.bias)
+
+    def forward(self, fields: Tensor) -> Tensor:
+        return fields * self.factor(fields)
+
+    def factor(self, fields: Tensor) -> Tensor:
+        """The factors alone: ``(B, F, D)``."""
+        result: Tensor = self.mix(fields.transpose(1, 2)).transpose(1, 2)
+        return result
+
+
+class InstanceMask(nn.Module):
+    """Scale a hidden vector by a mask computed from the row's embedding (slot: interaction).
+
+    ``y = h * (A2 relu(A1 v + a1) + a2)`` (MaskNet, DLP-KDD 2021). Linear and unbounded: the mask starts near zero, not
+    near one, so a new mask is not neutral.
+
+    Args:
+        feature_dim: N, width of what is masked.
+        context_dim: C, width of the embedding.
+        hidden_dim: Width of the mask's hidden layer.
+
+    Shape:
+        - features: ``(B, N)``
+        - context: ``(B, C)``
+        - returns: ``(B, N)``
+    """
+
+    def __init__(self, *, feature_dim: int, context_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.hidden = xavier_linear(context_dim, hidden_dim)
+        self.output = xavier_linear(hidden_dim, feature_dim)
+
+    def forward(self, features: Tensor, context: Tensor) -> Tensor:
+        return features * self.factor(context)
+
+    def factor(self, context: Tensor) -> Tensor:
+        """The mask alone: ``(B, N)``."""
+        result: Tensor = self.output(torch.relu(self.hidden(context)))
+        return result
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale every field by one factor that the means of all fields decide (slot: field).
+
+    ``y_f = a_f x_f`` with ``a = act(W2 relu(W1 z))``, ``z_f`` the mean of ``x_f``, no biases (SENet, as in FiBiNET,
+    RecSys 2019). With ``relu`` the factor can be zero for every row, and then stays so; ``sigmoid`` cannot.
+
+    Args:
+        num_fields: F.
+        reduction: The hidden width is ``max(1, int(F / reduction))``; below 1 it expands.
+        activation: Of the factor.
+
+    Shape:
+        - fields: ``(B, F, D)``
+        - returns: ``(B, F, D)``
+    """
+
+    def __init__(
+        self, num_fields: int, *, reduction: float = 3.0, activation: Literal["relu", "sigmoid"] = "relu"
+    ) -> None:
+        super().__init__()
+        hidden_dim = max(1, int(num_fields / reduction))
+        self.squeeze = xavier_linear(num_fields, hidden_dim, bias=False)
+        self.excite = xavier_linear(hidden_dim, num_fields, bias=False)
+        self._activation = activation
+
+    def forward(self, fields: Tensor) -> Tensor:
+        return fields * self.factor(fields)
+
+    def factor(self, fields: Tensor) -> Tensor:
+        """The factors alone: ``(B, F, 1)``, not negative."""
+        excited = self.excite(torch.relu(self.squeeze(fields.mean(dim=2))))
+        factor = torch.relu(excited) if self._activation == "relu" else torch.sigmoid(excited)
+        return factor.unsqueeze(2)

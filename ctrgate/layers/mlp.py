@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-__all__ = ["Activation", "Mlp", "xavier_linear"]
+__all__ = ["Activation", "Mlp", "activation_layer", "square_linear", "xavier_linear"]
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -26,6 +26,18 @@ def xavier_linear(in_dim: int, out_dim: int, *, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def square_linear(dim: int, *, rank: int | None = None, bias: bool = True) -> nn.Module:
+    """A linear layer from a width to the same; with ``rank``, the product of two thin ones, the bias on the second."""
+    if rank is None:
+        return xavier_linear(dim, dim, bias=bias)
+    return nn.Sequential(xavier_linear(dim, rank, bias=False), xavier_linear(rank, dim, bias=bias))
+
+
+def activation_layer(name: Activation) -> nn.Module:
+    """The module of an activation's name."""
+    return _ACTIVATIONS[name]()
 
 
 class Mlp(nn.Module):
@@ -69,7 +81,7 @@ class Mlp(nn.Module):
             blocks.append(xavier_linear(width, hidden_dim))
             if batch_norm:
                 blocks.append(nn.BatchNorm1d(hidden_dim))
-            blocks.append(_ACTIVATIONS[activation]())
+            blocks.append(activation_layer(activation))
             if rate > 0:
                 blocks.append(nn.Dropout(rate))
             width = hidden_dim

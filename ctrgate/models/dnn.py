@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
-from ctrgate.layers.mlp import Activation, Mlp
-from ctrgate.models.inputs import Embedding, Inputs, Share, every_field
-
-
-@settings
-class MlpConfig:
-    """One MLP: widths, and what each block holds."""
-
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (400, 400, 400)
-    activation: Activation = "relu"
-    dropout: Share = 0.0
-    batch_norm: bool = True
-
-    def build(self, input_dim: int, *, output_dim: int | None = None) -> Mlp:
-        """The module for an input width."""
-        return Mlp(
-            input_dim,
-            hidden_dims=self.hidden,
-            output_dim=output_dim,
-            activation=self.activation,
-            dropout=self.dropout,
-            batch_norm=self.batch_norm,
-        )
+from ctrgate.models.blocks import MlpConfig
+from ctrgate.models.inputs import Embedding, Inputs, every_field
 
 
 @settings

@@ -9,7 +9,7 @@ from torch import nn
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
-from ctrgate.models.dnn import MlpConfig
+from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
 
 

@@ -13,7 +13,7 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
 from ctrgate.layers.fusion import BilinearFusion
 from ctrgate.layers.gates import ContextGate
-from ctrgate.models.dnn import MlpConfig
+from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
 
 

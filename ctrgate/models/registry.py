@@ -6,14 +6,35 @@ from typing import Annotated
 
 from pydantic import Discriminator
 
+from ctrgate.models.auto_int import AutoIntConfig
+from ctrgate.models.dcn import DCNConfig
+from ctrgate.models.dcn_v2 import DCNv2Config
+from ctrgate.models.deep_fm import DeepFMConfig
 from ctrgate.models.dnn import DNNConfig
 from ctrgate.models.dual_mlp import DualMLPConfig
+from ctrgate.models.fibinet import FiBiNETConfig
 from ctrgate.models.final_mlp import FinalMLPConfig
+from ctrgate.models.final_net import FinalNetConfig
+from ctrgate.models.fm import FMConfig
+from ctrgate.models.gdcn import GDCNConfig
 from ctrgate.models.logistic_regression import LogisticRegressionConfig
+from ctrgate.models.mask_net import MaskNetConfig
 
 __all__ = ["ModelConfig"]
 
 ModelConfig = Annotated[
-    LogisticRegressionConfig | DNNConfig | DualMLPConfig | FinalMLPConfig,
+    LogisticRegressionConfig
+    | FMConfig
+    | DNNConfig
+    | DeepFMConfig
+    | DCNConfig
+    | DCNv2Config
+    | GDCNConfig
+    | DualMLPConfig
+    | FinalMLPConfig
+    | FinalNetConfig
+    | MaskNetConfig
+    | AutoIntConfig
+    | FiBiNETConfig,
     Discriminator("name"),
 ]

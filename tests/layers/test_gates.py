@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 
-from ctrgate.layers.gates import ContextGate
+from ctrgate.layers.gates import ContextGate, InformationGate, InstanceMask, LinearFieldGate, SqueezeExcitation
 
 
 def naive_factor(gate: ContextGate, context: torch.Tensor) -> torch.Tensor:
@@ -67,3 +68,80 @@ def test_without_context_only_the_output_bias_ever_learns() -> None:
 def test_without_context_the_factor_is_computed_once_not_per_row() -> None:
     gate = ContextGate(feature_dim=6, context_dim=None, hidden_dim=4)
     assert gate.factor(None).shape == (1, 6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("rank", [None, 2])
+def test_an_information_gate_is_its_formula(batch_size: int, rank: int | None) -> None:
+    torch.manual_seed(0)
+    gate = InformationGate(3, rank=rank)
+    matrix = gate.weight[1].weight @ gate.weight[0].weight if rank else gate.weight.weight
+    features, context = torch.randn(batch_size, 3), torch.randn(batch_size, 3)
+    expected = [
+        [
+            value / (1 + math.exp(-sum(g * c for g, c in zip(weights, below, strict=True))))
+            for value, weights in zip(row, matrix.tolist(), strict=True)
+        ]
+        for row, below in zip(features.tolist(), context.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(gate(features, context), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_linear_field_gate_mixes_one_coordinate_over_the_fields(batch_size: int) -> None:
+    torch.manual_seed(0)
+    gate = LinearFieldGate(3)
+    torch.nn.init.normal_(gate.mix.weight)
+    fields = torch.randn(batch_size, 3, 2)
+    expected = torch.empty_like(fields)
+    for b in range(batch_size):
+        for f in range(3):
+            for d in range(2):
+                factor = sum(float(gate.mix.weight.detach()[f, k]) * float(fields[b, k, d]) for k in range(3)) + 1
+                expected[b, f, d] = float(fields[b, f, d]) * factor
+    torch.testing.assert_close(gate(fields), expected)
+
+
+def test_a_new_linear_field_gate_changes_nothing_and_learns() -> None:
+    gate, fields = LinearFieldGate(4), torch.randn(6, 4, 3)
+    assert torch.equal(gate(fields), fields)
+    gate(fields).square().sum().backward()
+    assert gate.mix.weight.grad is not None
+    assert gate.mix.weight.grad.any()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_an_instance_mask_is_its_formula(batch_size: int) -> None:
+    torch.manual_seed(0)
+    mask = InstanceMask(feature_dim=2, context_dim=3, hidden_dim=4)
+    torch.nn.init.normal_(mask.hidden.bias)
+    torch.nn.init.normal_(mask.output.bias)
+    features, context = torch.randn(batch_size, 2), torch.randn(batch_size, 3)
+    for b in range(batch_size):
+        lines = zip(mask.hidden.weight.tolist(), mask.hidden.bias.tolist(), strict=True)
+        hidden = [max(0.0, sum(w * c for w, c in zip(line, context[b].tolist(), strict=True)) + a) for line, a in lines]
+        for n, (line, bias) in enumerate(zip(mask.output.weight.tolist(), mask.output.bias.tolist(), strict=True)):
+            factor = sum(w * h for w, h in zip(line, hidden, strict=True)) + bias
+            assert float(mask(features, context).detach()[b, n]) == pytest.approx(
+                float(features[b, n]) * factor, rel=1e-4
+            )
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_squeeze_and_excitation_is_its_formula(batch_size: int, activation: Literal["relu", "sigmoid"]) -> None:
+    torch.manual_seed(0)
+    gate = SqueezeExcitation(4, reduction=2, activation=activation)
+    fields = torch.randn(batch_size, 4, 3)
+    for b in range(batch_size):
+        means = [sum(fields[b, f].tolist()) / 3 for f in range(4)]
+        hidden = [max(0.0, sum(w * z for w, z in zip(row, means, strict=True))) for row in gate.squeeze.weight.tolist()]
+        for f, row in enumerate(gate.excite.weight.tolist()):
+            value = sum(w * h for w, h in zip(row, hidden, strict=True))
+            factor = max(0.0, value) if activation == "relu" else 1 / (1 + math.exp(-value))
+            torch.testing.assert_close(gate(fields)[b, f], fields[b, f] * factor)
+
+
+@pytest.mark.parametrize(("reduction", "hidden"), [(3.0, 3), (0.3, 33), (12.0, 1)])
+def test_the_hidden_width_of_squeeze_and_excitation_shrinks_or_expands(reduction: float, hidden: int) -> None:
+    assert SqueezeExcitation(10, reduction=reduction).squeeze.out_features == hidden

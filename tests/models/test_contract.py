@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from ctrgate.config import load, settings
 from ctrgate.contracts import Batch, Fields, Ids
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import Field, Layout
+from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.models.registry import ModelConfig
 from ctrgate.training.model import CtrModel, build_model
 
 CONFIGS = typing.get_args(typing.get_args(ModelConfig)[0])
 ROOT = Path(__file__).parents[2]
+SMALL = MlpConfig(hidden=(8, 6))
 LAYOUT = Layout(
     fields=(
         Field(name="user", kind="id", table="user"),
@@ -35,16 +38,32 @@ LAYOUT = Layout(
 )
 
 
+def choices(hint: object) -> list[object]:
+    """What a setting may be, where its type has few values: literals, switches, and parts that may be absent."""
+    if typing.get_origin(hint) is typing.Literal:
+        return list(typing.get_args(hint))
+    if hint is bool:
+        return [True, False]
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    absent = [None] if types.NoneType in parts else []
+    kinds = [(typing.get_args(part) or (part,))[0] for part in parts]  # int of Annotated[int, ...]
+    return absent + [SMALL for kind in kinds if kind is MlpConfig] + [2 for kind in kinds if absent and kind is int]
+
+
 def variants(config: type) -> list[object]:
-    """A small form of a network's settings, and those with other branches of its code."""
-    small = {"hidden": [8, 6]}
-    fields = set(config.__dataclass_fields__)
-    base = {name: small for name in fields if name.startswith("mlp")}
-    found = [config(**base)]
-    if "gate1_context" in fields:
+    """A small form of a network's settings, and one for each other value of each setting that has few."""
+    hints = {name: hint for name, hint in typing.get_type_hints(config, include_extras=True).items() if name != "name"}
+    base = {name: SMALL for name, hint in hints.items() if SMALL in choices(hint)}
+    if "reduction" in hints:
+        base["reduction"] = 1.0  # of five fields the default leaves one unit between two ReLUs, dead on some starts
+    bare = {name: None for name, hint in hints.items() if None in choices(hint)}
+    found = [config(**base), config(**{**base, **bare})]
+    for name, hint in hints.items():
+        found += [config(**{**base, name: value}) for value in choices(hint)]
+    if "gate1_context" in hints:
         contexts = {"gate1_context": ("user", "price", "image"), "gate2_context": ("item", "tags")}
-        found += [config(**base, **contexts, num_heads=2, gate_hidden=5), config(**base, gated=False)]
-    return found
+        found.append(config(**base, **contexts, num_heads=2, gate_hidden=5))
+    return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
 CASES = [pytest.param(v, id=f"{c.__name__}-{n}") for c in CONFIGS for n, v in enumerate(variants(c))]
@@ -66,8 +85,14 @@ def batch(num_rows: int, *, seed: int = 0) -> Batch:
     )
 
 
-def model(config: object, *, layout: Layout = LAYOUT, rule: DenseRule | FusedRule | None = None) -> CtrModel:
-    tables = TablesConfig(dim=4, init_std=0.1, rule=rule or DenseRule())
+def model(
+    config: object,
+    *,
+    layout: Layout = LAYOUT,
+    rule: DenseRule | FusedRule | None = None,
+    dims: dict[str, int] | None = None,
+) -> CtrModel:
+    tables = TablesConfig(dim=4, dims=dims or {}, init_std=0.1, rule=rule or DenseRule())
     return build_model(config, layout=layout, tables=tables, seed=0)
 
 
@@ -190,6 +215,16 @@ def test_bf16_autocast_is_finite_and_near(config: object) -> None:
 def test_several_labels_give_several_logits(config: object) -> None:
     layout = dataclasses.replace(LAYOUT, labels=("click", "buy"))
     assert logits(model(config, layout=layout).eval(), batch(3)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_fields_may_differ_in_width(config: object) -> None:
+    uneven = model(config, dims={"user": 7, "price": 2, "tags": 1}).train()
+    found = logits(uneven, batch(50))
+    assert found.shape == (50, 1)
+    assert found.isfinite().all()
+    found.square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in uneven.lookups.dense_tables().values())
 
 
 @pytest.mark.parametrize("config", CASES)

@@ -1,0 +1,80 @@
+"""Self-attention over the fields of a row."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ctrgate.layers.mlp import xavier_linear
+
+__all__ = ["FieldAttention"]
+
+
+class FieldAttention(nn.Module):
+    """Each field becomes a mix of all fields, head by head (AutoInt's interacting layer, CIKM 2019, arXiv 1810.11921).
+
+    ``A = softmax(Q K' / sqrt(D'))`` over fields, itself included, and ``y = relu(concat_h(A V) + R)``. Two codes are
+    in use: the authors' has biases and ReLUs on Q, K, V and R, always projects R, and a layer norm after the closing
+    ReLU (``projection="relu", scaled=True, layer_norm="after"``; the norm here is torch's); the one behind BARS has
+    plain projections, projects R only where widths differ, and a layer norm, if any, before that ReLU.
+
+    Args:
+        input_dim: D, width of the fields.
+        attention_dim: H D', width of all heads together.
+        num_heads: H, divides ``attention_dim``.
+        projection: ``linear`` without bias, or ``relu`` with bias and activation.
+        scaled: Whether logits are divided by ``sqrt(D')``.
+        residual: Whether R is there.
+        layer_norm: Whether, and on which side of the closing ReLU, there is a layer norm.
+        dropout: Rate on the attention weights.
+
+    Shape:
+        - fields: ``(B, F, D)``
+        - returns: ``(B, F, attention_dim)``
+
+    Example:
+        >>> FieldAttention(4, attention_dim=6, num_heads=2)(torch.ones(2, 3, 4)).shape
+        torch.Size([2, 3, 6])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        *,
+        attention_dim: int,
+        num_heads: int = 1,
+        projection: Literal["linear", "relu"] = "linear",
+        scaled: bool = True,
+        residual: bool = True,
+        layer_norm: Literal["none", "before", "after"] = "none",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = num_heads, attention_dim // num_heads
+        self._scale = self.head_dim**-0.5 if scaled else 1.0
+        self._layer_norm = layer_norm
+
+        def project() -> nn.Module:
+            if projection == "linear":
+                return xavier_linear(input_dim, attention_dim, bias=False)
+            return nn.Sequential(xavier_linear(input_dim, attention_dim), nn.ReLU())
+
+        self.query, self.key, self.value = project(), project(), project()
+        same = projection == "linear" and input_dim == attention_dim
+        self.residual = (nn.Identity() if same else project()) if residual else None
+        self.norm = nn.Identity() if layer_norm == "none" else nn.LayerNorm(attention_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, fields: Tensor) -> Tensor:
+        query, key, value = (self._heads(part(fields)) for part in (self.query, self.key, self.value))
+        weights = torch.softmax(query @ key.transpose(2, 3) * self._scale, dim=3)  # (B, H, F, F)
+        mixed = (self.dropout(weights) @ value).transpose(1, 2).flatten(2)  # (B, F, H D')
+        if self.residual is not None:
+            mixed = mixed + self.residual(fields)
+        result: Tensor = self.norm(mixed.relu()) if self._layer_norm == "after" else self.norm(mixed).relu()
+        return result
+
+    def _heads(self, rows: Tensor) -> Tensor:
+        return rows.view(rows.size(0), rows.size(1), self.num_heads, self.head_dim).transpose(1, 2)

@@ -1,0 +1,33 @@
+"""DCN: a cross net of vectors beside an MLP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from ctrgate.config import settings
+from ctrgate.features.layout import Layout
+from ctrgate.layers.cross import CrossNet, VectorCross
+from ctrgate.models.blocks import DeepAndCross, MlpConfig
+from ctrgate.models.inputs import Embedding, Inputs, every_field
+
+
+@settings
+class DCNConfig:
+    """``logit = A [c_L, MLP(x)] + a`` with ``c_{l+1} = x (w_l . c_l) + b_l + c_l`` (Wang et al., ADKDD 2017)."""
+
+    name: Literal["dcn"] = "dcn"
+    num_cross_layers: Annotated[int, Field(ge=1)] = 3
+    parallel_mlp: MlpConfig | None = MlpConfig()
+    """The MLP beside the cross net; null for the cross net alone."""
+
+    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
+        """One embedding per field."""
+        return every_field(layout)
+
+    def build(self, inputs: Inputs) -> nn.Module:
+        """The network."""
+        cross = CrossNet(VectorCross(inputs.flat_dim) for _ in range(self.num_cross_layers))
+        return DeepAndCross(cross, inputs=inputs, stacked=None, parallel=self.parallel_mlp)
