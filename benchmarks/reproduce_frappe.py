@@ -23,11 +23,18 @@ PUBLISHED = {
     "frappe_deep_fm": "BARS .983947 ± .00016 (5 runs)",
     "frappe_dcn": "BARS .983418 ± .00031 (5 runs)",
     "frappe_dcn_v2": "BARS .983824 ± .00043 (5 runs)",
+    "frappe_auto_int": "BARS .983085",
     "frappe_auto_int_plus": "BARS .984812",
+    "frappe_fibinet": "BARS .983182",
     "frappe_mask_net": "BARS .983683",
+    "frappe_cn_v2": "BARS (CrossNet-V2) .9729",
+    "frappe_gcn": "—",
+    "frappe_gdcn_s": "—",
+    "frappe_gdcn_p": "—",
     "frappe_dual_mlp": "RecZoo .9847",
     "frappe_final_mlp": "FuxiCTR 2.3.10 on these files .98497; BARS .986072",
     "frappe_final_mlp_fused": "—",
+    "frappe_final_net_1b": "BARS .985223",
     "frappe_final_net": "BARS .985744",
 }
 

@@ -9,7 +9,8 @@ import torch
 
 from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.features.layout import Field, Layout
-from ctrgate.models.dnn import DNNConfig, MlpConfig
+from ctrgate.models.blocks import MlpConfig
+from ctrgate.models.dnn import DNNConfig
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.loop import replace_by_unknown
 from ctrgate.training.model import CtrModel, build_model
