@@ -11,6 +11,7 @@ from ctrgate.models.dcn import DCNConfig
 from ctrgate.models.dcn_v2 import DCNv2Config
 from ctrgate.models.deep_fm import DeepFMConfig
 from ctrgate.models.fibinet import FiBiNETConfig
+from ctrgate.models.final_mlp import FinalMLPConfig
 from ctrgate.models.final_net import FinalNetConfig
 from ctrgate.models.fm import FMConfig
 from ctrgate.models.gdcn import GDCNConfig
@@ -25,7 +26,11 @@ THREE = MlpConfig(hidden=(400, 400, 400))
 def count(config: NetworkConfig, *, num_rows: int, num_fields: int = 10, dim: int = 10) -> int:
     """Parameters of a network over fields that share ``num_rows`` rows somehow."""
     rows = {f"field_{number}": 2 for number in range(num_fields - 1)}
-    rows["last"] = num_rows - 2 * (num_fields - 1)
+    return count_for(config, rows={**rows, "last": num_rows - 2 * (num_fields - 1)}, dim=dim)
+
+
+def count_for(config: NetworkConfig, *, rows: dict[str, int], dim: int = 10) -> int:
+    """Parameters of a network over fields with these numbers of rows."""
     layout = Layout(
         fields=tuple(Field(name=name, kind="id", table=name) for name in rows),
         sequences=(),
@@ -81,3 +86,28 @@ def test_final_net_on_frappe_has_the_published_number_of_parameters(config: Fina
 def test_gcn_on_criteo_has_the_published_number_of_parameters() -> None:
     """19.73 M (GDCN, CIKM 2023): 1,086,810 rows of width 16, three gated cross layers on 39 fields, a linear head."""
     assert count(GDCNConfig(num_cross_layers=3), num_rows=1_086_810, num_fields=39, dim=16) == 19_727_713
+
+
+def test_final_mlp_on_frappe_has_the_published_number_of_parameters() -> None:
+    """253,392 (BARS, frappe_x1), logged with FuxiCTR v2: 5,399 rows, those of user and item twice for the gates."""
+    rows = {
+        "user": 956, "item": 4084, "daytime": 9, "weekday": 9, "isweekend": 4,
+        "homework": 5, "cost": 4, "weather": 11, "country": 82, "city": 235,
+    }  # fmt: skip
+    network = FinalMLPConfig(
+        mlp1=MlpConfig(hidden=(400,)),
+        mlp2=MlpConfig(hidden=(100,)),
+        gate1_context=("user",),
+        gate2_context=("item",),
+        gate_hidden=400,
+        num_heads=5,
+    )
+    assert count_for(network, rows=rows) == 253_392
+
+
+def test_final_mlp_without_contexts_has_the_published_number_of_parameters() -> None:
+    """1,040,902 (BARS, movielenslatest_x1): 90,242 rows in three fields, empty contexts."""
+    network = FinalMLPConfig(
+        mlp1=MlpConfig(hidden=(400,)), mlp2=MlpConfig(hidden=(800,)), gate_hidden=800, num_heads=10
+    )
+    assert count(network, num_rows=90_242, num_fields=3) == 1_040_902
