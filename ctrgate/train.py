@@ -15,6 +15,7 @@ from ctrgate.errors import ConfigError, DataError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked
+from ctrgate.masking import masked
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
 from ctrgate.training.checkpoint import Progress
@@ -54,7 +55,9 @@ def run(config: Config) -> dict[str, Any]:
     with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
         if config.train.restart and folder.path.exists():
             shutil.rmtree(folder.path)
-        folder.begin(dump(config), seed=config.seed, prepared=prepared)
+        resolved = dump(config)
+        resolved["tracking"] = masked(resolved["tracking"])  # a URI may hold a password
+        folder.begin(resolved, seed=config.seed, prepared=prepared)
         torch.manual_seed(config.seed)
         progress = fit.resume()
         folder.cut_metrics(after_step=progress.step)

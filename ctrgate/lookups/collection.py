@@ -45,6 +45,7 @@ class Lookups(nn.Module):
         self.lookups = tuple(lookups)
         self.dropout = dropout
         device = device or torch.device("cpu")
+        self._dims = {spec.name: spec.dim for spec in tables}
         self.groups = nn.ModuleList(_groups(tables, lookups, fused=fused, device=device))
         for spec, weight in self.tables():
             weight.zero_()
@@ -53,7 +54,7 @@ class Lookups(nn.Module):
 
     def forward(self, batch: Batch) -> Fields:
         """The looked-up fields and sequences, with the batch's numbers and vectors as they are."""
-        dims = {spec.name: spec.dim for spec, _ in self.tables()}
+        dims = self._dims
         found: dict[str, Tensor] = {}
         unpooled: set[str] = set()
         for group in self._each_group():

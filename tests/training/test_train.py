@@ -225,6 +225,15 @@ def test_a_loss_that_explodes_ends_the_run_with_a_remedy(write_run: Callable[...
         trained(path)
 
 
+def test_a_password_in_the_trackers_address_is_written_nowhere(write_run: Callable[..., Path]) -> None:
+    path = write_run(tracking={"enabled": False, "uri": "http://me:hunter2@localhost:1"})
+    trained(path, "train.epochs=1")
+    folder = load(path, train.Config).folder.path
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert folder / "config.yaml" in files
+    assert not [file for file in files if b"hunter2" in file.read_bytes()]
+
+
 def test_a_monitor_that_the_data_does_not_allow_is_refused_at_once(write_run: Callable[..., Path]) -> None:
     path = write_run()
     with pytest.raises(ConfigError, match=r"train\.monitor: gauc needs users"):
