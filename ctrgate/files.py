@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,8 +58,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.rename(old, path)
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        shutil.rmtree(stale)
+    for other in path.parent.iterdir():
+        named = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", other.name)
+        if named and not _alive(int(named[1])):  # what a killed process left
+            shutil.rmtree(other)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
@@ -108,6 +111,19 @@ def locked(path: str | Path, *, what: str) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _alive(process: int) -> bool:
+    """Whether another process of that number runs; this one's own leftovers are not in use."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,21 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_what_a_kill_between_the_renames_left_is_put_back(tmp_path: Path) -> None:
     (tmp_path / ".run.old").mkdir()
     (tmp_path / ".run.old" / "kept").touch()
-    (tmp_path / ".run.123.tmp").mkdir()
+    (tmp_path / ".run.999999999.tmp").mkdir()
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "run"):
         raise RuntimeError
     assert os.listdir(tmp_path) == ["run"]
     assert os.listdir(tmp_path / "run") == ["kept"]
+
+
+def test_what_others_are_writing_is_left_alone(tmp_path: Path) -> None:
+    running, gone = os.getppid(), subprocess.Popen(["true"])
+    gone.wait()
+    for name in (f".run.{running}.tmp", f".run.b.{gone.pid}.tmp", f".run.{gone.pid}.tmp"):
+        (tmp_path / name).mkdir()
+    with atomic_folder(tmp_path / "run"):
+        pass
+    assert set(os.listdir(tmp_path)) == {"run", f".run.{running}.tmp", f".run.b.{gone.pid}.tmp"}
 
 
 def test_a_lock_excludes_a_second_holder_and_is_gone_afterwards(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Checkpoints:
             )
             save_file({"torch": torch.get_rng_state()}, folder / "random.safetensors")
             _write_json(folder / "progress.json", {"format": FORMAT, **asdict(progress)})
-        for pointer in ("last", "best") if best else ("last",):
+        for pointer in ("best", "last") if best else ("last",):  # a kill in between repeats the epoch, not its verdict
             with atomic_file(self.folder / pointer) as temporary:
                 temporary.write_text(name + "\n")
         kept = {self.find("last"), self.find("best")}

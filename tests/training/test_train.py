@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
@@ -21,7 +22,7 @@ from ctrgate.config import load
 from ctrgate.data.reader import Reader
 from ctrgate.errors import ArtifactError, ConfigError, DataError, Interrupted
 from ctrgate.files import locked
-from ctrgate.training import loop
+from ctrgate.training import checkpoint, loop
 from ctrgate.training.runs import restore
 
 
@@ -92,6 +93,34 @@ def test_a_killed_run_ends_bit_for_bit_as_an_undisturbed_one(
             trained(killed)
     trained(killed)
     assert_same_runs(whole, killed)
+
+
+def test_a_kill_between_the_pointers_does_not_lose_the_best_state(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every file of a checkpoint written or not: die at each pointer in turn, go on, compare."""
+    whole = write_run(under="whole")
+    trained(whole)
+    original, pointers = checkpoint.atomic_file, []
+    for turn in range(4):
+        killed = write_run(under=f"killed{turn}")
+
+        def dying(path: Path, turn: int = turn) -> AbstractContextManager[Path]:
+            pointers.append(path.name)
+            if len(pointers) == 14 + turn:
+                raise Stop
+            return original(path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint, "atomic_file", dying)
+            with pytest.raises(Stop):
+                trained(killed)
+        pointers.clear()
+        trained(killed)
+        assert_same_runs(whole, killed)
+        for which in ("best", "last"):
+            folders = [load(path, train.Config).folder.checkpoints.find(which) for path in (whole, killed)]
+            assert folders[0].name == folders[1].name, (turn, which)
 
 
 def test_a_second_call_finds_the_run_done(write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
