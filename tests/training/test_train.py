@@ -102,7 +102,7 @@ def test_a_kill_between_the_pointers_does_not_lose_the_best_state(
     whole = write_run(under="whole")
     trained(whole)
     original, pointers = checkpoint.atomic_file, []
-    for turn in range(4):
+    for turn in range(5):
         killed = write_run(under=f"killed{turn}")
 
         def dying(path: Path, turn: int = turn) -> AbstractContextManager[Path]:
