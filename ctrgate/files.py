@@ -16,7 +16,7 @@ from typing import Any
 
 from ctrgate.errors import ConfigError, DataError
 
-__all__ = ["atomic_file", "atomic_folder", "checksum", "locked", "write_json", "writing"]
+__all__ = ["atomic_file", "atomic_folder", "checksum", "locked", "put_back", "write_json", "writing"]
 
 
 @contextmanager
@@ -52,12 +52,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    old = path.with_name(f".{path.name}.old")
-    if old.exists():
-        if path.exists():
-            shutil.rmtree(old)
-        else:
-            os.rename(old, path)
+    old = put_back(path)
     for other in path.parent.iterdir():
         named = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", other.name)
         if named and not _alive(int(named[1])):  # what a killed process left
@@ -77,6 +72,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_back(path: Path) -> Path:
+    """Undo a replacement of a folder that a kill cut short; returns the name that the old folder has meanwhile."""
+    old = path.with_name(f".{path.name}.old")
+    if old.exists():
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, path)
+    return old
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -22,7 +22,8 @@ from ctrgate.features.dataset import DatasetConfig, Places
 from ctrgate.features.layout import role_column
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source, read_raw
-from ctrgate.files import atomic_folder, write_json, writing
+from ctrgate.files import atomic_folder, locked, write_json, writing
+from ctrgate.metrics.calibration import sigmoid
 from ctrgate.progress import Bar, bar, console
 
 __all__ = ["SUCCESS", "Config", "ScoreSettings", "run"]
@@ -96,6 +97,7 @@ def run(config: Config) -> dict[str, Any]:
     parts: list[dict[str, Any]] = []
     with (
         writing(into, setting="score.into"),
+        locked(into.with_name(f".{into.name}.lock"), what=f"the scores {into}"),
         atomic_folder(into) as folder,
         bar("scoring", total=sum(map(_guess_rows, sources))) as progress,
     ):
@@ -193,7 +195,7 @@ def _scores(artifact: Artifact, encoded: pl.DataFrame) -> list[pl.Series]:
     for place, label in enumerate(labels):
         ending = f":{label}" if len(labels) > 1 else ""
         logit = logits[:, place].astype(np.float64)
-        columns.append(pl.Series(f"score{ending}", 1 / (1 + np.exp(-logit))))
+        columns.append(pl.Series(f"score{ending}", sigmoid(logit)))
         columns.append(pl.Series(f"logit{ending}", logits[:, place]))
     return columns
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ctrgate.errors import ConfigError, DataError, SchemaError
+from ctrgate.files import locked
 
 
 def scores(into: Path) -> pl.DataFrame:
@@ -112,6 +113,17 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
         dense_run("score", *order)
     assert left(tmp_path / "to") == ["out"]
     assert scores(tmp_path / "to/out").equals(before)
+
+
+def test_two_jobs_for_one_folder_exclude_each_other(dense_run: Any, tmp_path: Path) -> None:
+    dense_run.rows.write_parquet(tmp_path / "a.parquet")
+    order = [f"score.files={tmp_path / 'a.parquet'}", f"score.into={tmp_path / 'out'}"]
+    with (
+        locked(tmp_path / ".out.lock", what="x"),
+        pytest.raises(ConfigError, match="another process works on the scores"),
+    ):
+        dense_run("score", *order)
+    assert left(tmp_path) == ["a.parquet"]
 
 
 def test_a_file_named_twice_is_refused(dense_run: Any, tmp_path: Path) -> None:

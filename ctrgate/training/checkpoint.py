@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.errors import ArtifactError
-from ctrgate.files import atomic_file, atomic_folder, writing
+from ctrgate.files import atomic_file, atomic_folder, put_back, writing
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 
@@ -31,6 +31,8 @@ class Progress:
         step: Steps done.
         epoch: The running epoch, from 0.
         batch: Global batches of that epoch done: the data position.
+        rows: Rows of that epoch done.
+        loss_sum: The sum of their losses.
         factor: What every starting learning rate is multiplied by.
         strikes: Epochs in a row without improvement.
         best: The best monitored value, None before the first.
@@ -41,6 +43,8 @@ class Progress:
     step: int = 0
     epoch: int = 0
     batch: int = 0
+    rows: int = 0
+    loss_sum: float = 0.0
     factor: float = 1.0
     strikes: int = 0
     best: float | None = None
@@ -61,7 +65,11 @@ class Checkpoints:
     def find(self, which: str) -> Path | None:
         """The folder that ``last`` or ``best`` names; None if there is none."""
         pointer = self.folder / which
-        return self.folder / pointer.read_text().strip() if pointer.exists() else None
+        if not pointer.exists():
+            return None
+        folder = self.folder / pointer.read_text().strip()
+        put_back(folder)
+        return folder
 
     def save(self, model: CtrModel, optimizer: Optimizer, progress: Progress, *, best: bool) -> Path:
         """Write the present state, point ``last`` (and ``best``) to it, and drop what neither names."""

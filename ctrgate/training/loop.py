@@ -80,14 +80,14 @@ class Fit:
         """
         with stop_requests() as stop:
             while not self.progress.finished:
-                loss, rows_per_second = self._epoch(stop)
-                record(self._end_of_epoch(loss, rows_per_second))
+                rows_per_second = self._epoch(stop)
+                record(self._end_of_epoch(rows_per_second))
                 best = self.progress.best_step == self.progress.step
                 self.checkpoints.save(self.model, self.optimizer, self.progress, best=best)
         return self.progress
 
-    def _epoch(self, stop: StopRequest) -> tuple[float, float]:
-        """The rest of the running epoch; returns its mean loss and its rows per second."""
+    def _epoch(self, stop: StopRequest) -> float:
+        """The rest of the running epoch; returns its rows per second."""
         progress, settings = self.progress, self.settings
         order = Order(
             batch_size=settings.batch_size,
@@ -97,19 +97,18 @@ class Fit:
             buffer_row_groups=settings.buffer_row_groups,
         )
         self.model.train()
-        remaining = self.train.num_rows - progress.batch * settings.batch_size
-        total, rows = torch.zeros((), dtype=torch.float64), 0
+        total, before = torch.tensor(progress.loss_sum, dtype=torch.float64), progress.rows
         started = time.monotonic()
-        with bar(f"epoch {progress.epoch + 1}", total=remaining) as shown:
+        with bar(f"epoch {progress.epoch + 1}", total=self.train.num_rows - before) as shown:
             for batch in prefetch(self.train.batches(order)):
                 loss = self._step(batch)
                 total += loss.detach() * batch.num_rows
-                rows += batch.num_rows
+                progress.rows += batch.num_rows
                 progress.batch += 1
                 progress.step += 1
-                self._show(shown, batch, total, rows)
+                self._show(shown, batch, total)
                 if stop.requested or (settings.checkpoint_every and progress.step % settings.checkpoint_every == 0):
-                    self._check(total)
+                    self._sum_up(total)
                     self.checkpoints.save(self.model, self.optimizer, progress, best=False)
                 if stop.requested:
                     raise Interrupted(
@@ -117,8 +116,8 @@ class Fit:
                         "the same command goes on from there",
                         signal_number=stop.requested,
                     )
-        self._check(total)
-        return float(total) / max(rows, 1), rows / max(time.monotonic() - started, 1e-9)
+        self._sum_up(total)
+        return (progress.rows - before) / max(time.monotonic() - started, 1e-9)
 
     def _step(self, batch: Batch) -> torch.Tensor:
         if self.tables.unknown_share:
@@ -130,24 +129,25 @@ class Fit:
         self.optimizer.step(loss + penalty, number=self.progress.step)
         return loss
 
-    def _show(self, shown: Bar, batch: Batch, total: torch.Tensor, rows: int) -> None:
+    def _show(self, shown: Bar, batch: Batch, total: torch.Tensor) -> None:
         now = self.progress.step % 20 == 0  # reading the loss waits for the step
-        shown.advance(batch.num_rows, note=f"loss {float(total) / rows:.4f}" if now else None)
+        shown.advance(batch.num_rows, note=f"loss {float(total) / self.progress.rows:.4f}" if now else None)
 
-    def _check(self, total: torch.Tensor) -> None:
-        if not math.isfinite(float(total)):
+    def _sum_up(self, total: torch.Tensor) -> None:
+        self.progress.loss_sum = float(total)
+        if not math.isfinite(self.progress.loss_sum):
             raise DataError(
                 f"the loss is no longer finite in epoch {self.progress.epoch + 1} by step {self.progress.step}; lower "
                 "train.learning_rate or tables.rule.learning_rate, set train.clip_norm, or scale the numeric features"
             )
 
-    def _end_of_epoch(self, loss: float, rows_per_second: float) -> dict[str, float]:
+    def _end_of_epoch(self, rows_per_second: float) -> dict[str, float]:
         """Measure, judge, and move on to the next epoch; returns the line of metrics."""
         progress, settings = self.progress, self.settings
         line = {
             "step": progress.step,
             "epoch": progress.epoch + 1,
-            "train/loss": loss,
+            "train/loss": progress.loss_sum / progress.rows,
             "rows_per_second": rows_per_second,
             "learning_rate": self.optimizer.learning_rate,
         }
@@ -157,7 +157,8 @@ class Fit:
             line |= {f"valid/{name}": value for name, value in measured.items()}
             improved = self._judge(measured[settings.monitor])
         progress.epoch += 1
-        progress.batch = 0
+        progress.batch = progress.rows = 0
+        progress.loss_sum = 0.0
         progress.finished = progress.epoch >= settings.epochs or progress.strikes >= settings.strikes
         if improved:
             progress.best_step = progress.step

@@ -84,3 +84,13 @@ def test_a_file_holds_one_idea_and_says_which(path: Path) -> None:
 
 def test_names_that_say_nothing_are_not_used() -> None:
     assert not {path.stem for path in SOURCES} & {"utils", "util", "helpers", "common", "base", "manager", "misc"}
+
+
+def test_serving_pins_what_the_lock_pins() -> None:
+    def pins(path: Path) -> set[str]:
+        return {
+            line.strip().lower() for line in path.read_text().splitlines() if "==" in line and not line.startswith("#")
+        }
+
+    assert pins(ROOT / "serving" / "requirements.txt") - pins(ROOT / "requirements.lock") == {"torch==2.13.0"}
+    assert "torch==2.13.0" in (ROOT / "Makefile").read_text()

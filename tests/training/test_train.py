@@ -44,7 +44,7 @@ def assert_same_runs(one: Path, other: Path) -> None:
     for name in first:
         assert torch.equal(first[name], second[name]), name
     ours, theirs = (load(path, train.Config).folder.metrics() for path in (one, other))
-    keys = ("step", "epoch", "valid/auc", "valid/log_loss", "learning_rate")
+    keys = ("step", "epoch", "train/loss", "valid/auc", "valid/log_loss", "learning_rate")
     assert [[line[key] for key in keys] for line in ours] == [[line[key] for key in keys] for line in theirs]
 
 
@@ -93,6 +93,28 @@ def test_a_killed_run_ends_bit_for_bit_as_an_undisturbed_one(
             trained(killed)
     trained(killed)
     assert_same_runs(whole, killed)
+
+
+def test_a_signal_at_the_last_step_of_an_epoch_and_a_kill_within_the_rename_lose_nothing(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = write_run(under="whole"), write_run(under="stopped")
+    trained(whole)
+    with monkeypatch.context() as patched:
+        original = loop.Fit._step
+
+        def step(fit: loop.Fit, batch: object) -> torch.Tensor:
+            if fit.progress.step == 12:  # the 13th and last step of the first epoch
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(fit, batch)
+
+        patched.setattr(loop.Fit, "_step", step)
+        with pytest.raises(Interrupted, match="after step 13"):
+            trained(stopped)
+    last = load(stopped, train.Config).folder.checkpoints.find("last")
+    last.rename(last.with_name(f".{last.name}.old"))  # as a kill between the two renames of a replacement leaves it
+    trained(stopped)
+    assert_same_runs(whole, stopped)
 
 
 def test_a_kill_between_the_pointers_does_not_lose_the_best_state(
