@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ctrgate.layers.mlp import xavier_linear
+from ctrgate.layers.linear import xavier_linear
 
-__all__ = ["FieldAttention"]
+__all__ = ["AttentionGate", "FieldAttention"]
+
+
+class AttentionGate(nn.Module):
+    """Scale what each field's attention found by what the field itself says (slot: interaction).
+
+    ``y = o * sigmoid(G x)``, G without bias, between attention and what follows it: one factor per head, or one per
+    coordinate (Qiu et al., NeurIPS 2025, arXiv 2505.06708, there over tokens). At the start the factor is near one
+    half; with ``G = 0`` it is one half exactly.
+
+    Args:
+        input_dim: D, width of the fields.
+        num_heads: H.
+        head_dim: D'.
+        per: ``head`` or ``element``.
+
+    Shape:
+        - features: ``(B, H, F, D')``, what attention found
+        - fields: ``(B, F, D)``, what it looked at
+        - returns: ``(B, H, F, D')``
+    """
+
+    slot: ClassVar[str] = "interaction"
+
+    def __init__(
+        self, input_dim: int, *, num_heads: int, head_dim: int, per: Literal["head", "element"] = "element"
+    ) -> None:
+        super().__init__()
+        self._shape = (num_heads, 1 if per == "head" else head_dim)
+        self.weight = xavier_linear(input_dim, math.prod(self._shape), bias=False)
+
+    def forward(self, features: Tensor, fields: Tensor) -> Tensor:
+        return features * self.factor(fields)
+
+    def factor(self, fields: Tensor) -> Tensor:
+        """The factors alone: ``(B, H, F, 1)`` or ``(B, H, F, D')``, between 0 and 1."""
+        gate = torch.sigmoid(self.weight(fields))
+        return gate.view(*gate.shape[:2], *self._shape).transpose(1, 2)
 
 
 class FieldAttention(nn.Module):
@@ -28,6 +66,7 @@ class FieldAttention(nn.Module):
         scaled: Whether logits are divided by ``sqrt(D')``.
         residual: Whether R is there.
         layer_norm: Whether, and on which side of the closing ReLU, there is a layer norm.
+        gate: Whether what attention found passes an ``AttentionGate``, of one factor per head or coordinate.
         dropout: Rate on the attention weights.
 
     Shape:
@@ -49,6 +88,7 @@ class FieldAttention(nn.Module):
         scaled: bool = True,
         residual: bool = True,
         layer_norm: Literal["none", "before", "after"] = "none",
+        gate: Literal["none", "head", "element"] = "none",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -66,11 +106,17 @@ class FieldAttention(nn.Module):
         self.residual = (nn.Identity() if same else project()) if residual else None
         self.norm = nn.Identity() if layer_norm == "none" else nn.LayerNorm(attention_dim)
         self.dropout = nn.Dropout(dropout)
+        self.gate = (
+            None if gate == "none" else AttentionGate(input_dim, num_heads=num_heads, head_dim=self.head_dim, per=gate)
+        )
 
     def forward(self, fields: Tensor) -> Tensor:
         query, key, value = (self._heads(part(fields)) for part in (self.query, self.key, self.value))
         weights = torch.softmax(query @ key.transpose(2, 3) * self._scale, dim=3)  # (B, H, F, F)
-        mixed = (self.dropout(weights) @ value).transpose(1, 2).flatten(2)  # (B, F, H D')
+        found = self.dropout(weights) @ value  # (B, H, F, D')
+        if self.gate is not None:
+            found = self.gate(found, fields)
+        mixed = found.transpose(1, 2).flatten(2)  # (B, F, H D')
         if self.residual is not None:
             mixed = mixed + self.residual(fields)
         result: Tensor = self.norm(mixed.relu()) if self._layer_norm == "after" else self.norm(mixed).relu()

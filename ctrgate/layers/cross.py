@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ctrgate.layers.gates import InformationGate
-from ctrgate.layers.mlp import square_linear, xavier_linear
+from ctrgate.layers.linear import square_linear, xavier_linear
 
 __all__ = ["CrossNet", "GatedCross", "MatrixCross", "VectorCross"]
 

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ctrgate.layers.mlp import Activation, activation_layer, xavier_linear
+from ctrgate.layers.linear import xavier_linear
+from ctrgate.layers.mlp import Activation, activation_layer
 
 __all__ = ["FactorizedLinear", "FactorizedMlp"]
 

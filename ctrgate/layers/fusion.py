@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ctrgate.layers.mlp import xavier_linear
+from ctrgate.layers.linear import xavier_linear
 
 __all__ = ["BilinearFusion"]
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ctrgate.layers.mlp import square_linear, xavier_linear
+from ctrgate.layers.linear import square_linear, xavier_linear
 
-__all__ = ["ContextGate", "InformationGate", "InstanceMask", "LinearFieldGate", "SqueezeExcitation"]
+__all__ = ["ContextGate", "InformationGate", "InstanceMask", "LinearFieldGate", "PersonalGate", "SqueezeExcitation"]
 
 
 class ContextGate(nn.Module):
-    """Scale every coordinate of the flat embedding by a factor that the row's context decides (slot: feature).
+    """Scale every coordinate of the flat embedding by a factor that the row's context decides (slot: field).
 
     ``y = x * 2 sigmoid(A2 relu(A1 c + a1) + a2)`` (FinalMLP, AAAI 2023, feature gating). At the start ``a2 = 0`` and
     the factor is near 1; ``identity_start`` zeroes ``A2`` too, so that a new gate changes nothing.
@@ -40,6 +40,8 @@ class ContextGate(nn.Module):
         >>> bool((gate(torch.ones(3, 6), torch.randn(3, 2)) == 1).all())
         True
     """
+
+    slot: ClassVar[str] = "field"
 
     def __init__(
         self,
@@ -89,6 +91,8 @@ class InformationGate(nn.Module):
         - returns: ``(B, D)``
     """
 
+    slot: ClassVar[str] = "interaction"
+
     def __init__(self, dim: int, *, rank: int | None = None) -> None:
         super().__init__()
         self.weight = square_linear(dim, rank=rank, bias=False)
@@ -119,6 +123,8 @@ class LinearFieldGate(nn.Module):
         >>> torch.equal(LinearFieldGate(3)(fields), fields)
         True
     """
+
+    slot: ClassVar[str] = "field"
 
     def __init__(self, num_fields: int) -> None:
         super().__init__()
@@ -152,6 +158,8 @@ class InstanceMask(nn.Module):
         - returns: ``(B, N)``
     """
 
+    slot: ClassVar[str] = "interaction"
+
     def __init__(self, *, feature_dim: int, context_dim: int, hidden_dim: int) -> None:
         super().__init__()
         self.hidden = xavier_linear(context_dim, hidden_dim)
@@ -182,6 +190,8 @@ class SqueezeExcitation(nn.Module):
         - returns: ``(B, F, D)``
     """
 
+    slot: ClassVar[str] = "field"
+
     def __init__(
         self, num_fields: int, *, reduction: float = 3.0, activation: Literal["relu", "sigmoid"] = "relu"
     ) -> None:
@@ -199,3 +209,38 @@ class SqueezeExcitation(nn.Module):
         excited = self.excite(torch.relu(self.squeeze(fields.mean(dim=2))))
         factor = torch.relu(excited) if self._activation == "relu" else torch.sigmoid(excited)
         return factor.unsqueeze(2)
+
+
+class PersonalGate(nn.Module):
+    """Scale a vector by what the row's context and the vector itself say, without moving the vector (slot: field).
+
+    ``y = x * 2 sigmoid(A2 relu(A1 [c, stopgrad(x)] + a1) + a2)``: the gate of PEPNet (KDD 2023, arXiv 2302.01115), on
+    embeddings (EPNet) or on the input of each hidden layer (PPNet). ``A2 = a2 = 0`` at the start, so that a new gate
+    changes nothing (the paper leaves the start open).
+
+    Args:
+        feature_dim: D, width of what is gated.
+        context_dim: C, width of the context.
+        hidden_dim: Width of the gate's hidden layer.
+
+    Shape:
+        - features: ``(B, D)``
+        - context: ``(B, C)``
+        - returns: ``(B, D)``
+    """
+
+    slot: ClassVar[str] = "field"
+
+    def __init__(self, *, feature_dim: int, context_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.hidden = xavier_linear(context_dim + feature_dim, hidden_dim)
+        self.output = xavier_linear(hidden_dim, feature_dim)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, features: Tensor, context: Tensor) -> Tensor:
+        return features * self.factor(features, context)
+
+    def factor(self, features: Tensor, context: Tensor) -> Tensor:
+        """The factors alone: ``(B, D)``, between 0 and 2."""
+        seen = torch.cat([context, features.detach()], dim=1)
+        return 2 * torch.sigmoid(self.output(torch.relu(self.hidden(seen))))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ctrgate.layers.gates import InstanceMask
-from ctrgate.layers.mlp import Activation, activation_layer, xavier_linear
+from ctrgate.layers.linear import xavier_linear
+from ctrgate.layers.mlp import Activation, activation_layer
 
 __all__ = ["MaskBlock"]
 

@@ -7,9 +7,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-__all__ = ["Activation", "Mlp", "activation_layer", "square_linear", "xavier_linear"]
+from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
+from ctrgate.layers.linear import xavier_linear
 
-Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid"]
+__all__ = ["Activation", "GatedUnit", "Mlp", "activation_layer"]
+
+Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "xgelu", "xsilu", "xatlu"]
+GatedUnit = Literal["glu", "swiglu", "geglu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
@@ -19,24 +23,10 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def xavier_linear(in_dim: int, out_dim: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer with the start of the BARS protocol: Xavier-normal weight, zero bias."""
-    layer = nn.Linear(in_dim, out_dim, bias=bias)
-    nn.init.xavier_normal_(layer.weight)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-def square_linear(dim: int, *, rank: int | None = None, bias: bool = True) -> nn.Module:
-    """A linear layer from a width to the same; with ``rank``, the product of two thin ones, the bias on the second."""
-    if rank is None:
-        return xavier_linear(dim, dim, bias=bias)
-    return nn.Sequential(xavier_linear(dim, rank, bias=False), xavier_linear(rank, dim, bias=bias))
-
-
 def activation_layer(name: Activation) -> nn.Module:
     """The module of an activation's name."""
+    if name == "xgelu" or name == "xsilu" or name == "xatlu":
+        return ExpandedActivation(name)
     return _ACTIVATIONS[name]()
 
 
@@ -49,7 +39,7 @@ class Mlp(nn.Module):
         input_dim: Width of the input.
         hidden_dims: Width of each block; may be empty where ``output_dim`` is given.
         output_dim: Width of the closing linear layer; None for none.
-        activation: After each block's norm.
+        activation: After each block's norm; a gated unit instead replaces linear and activation, before the norm.
         dropout: One rate for all blocks, or one for each.
         batch_norm: Whether blocks normalise over the batch.
 
@@ -69,7 +59,7 @@ class Mlp(nn.Module):
         *,
         hidden_dims: Sequence[int],
         output_dim: int | None = None,
-        activation: Activation = "relu",
+        activation: Activation | GatedUnit = "relu",
         dropout: float | Sequence[float] = 0.0,
         batch_norm: bool = False,
     ) -> None:
@@ -78,10 +68,11 @@ class Mlp(nn.Module):
         blocks: list[nn.Module] = []
         width = input_dim
         for hidden_dim, rate in zip(hidden_dims, rates, strict=True):
-            blocks.append(xavier_linear(width, hidden_dim))
-            if batch_norm:
-                blocks.append(nn.BatchNorm1d(hidden_dim))
-            blocks.append(activation_layer(activation))
+            norms = [nn.BatchNorm1d(hidden_dim)] if batch_norm else []
+            if activation == "glu" or activation == "swiglu" or activation == "geglu":
+                blocks += [GatedLinear(width, hidden_dim, kind=activation), *norms]
+            else:
+                blocks += [xavier_linear(width, hidden_dim), *norms, activation_layer(activation)]
             if rate > 0:
                 blocks.append(nn.Dropout(rate))
             width = hidden_dim

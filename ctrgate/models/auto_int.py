@@ -11,7 +11,7 @@ from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
 from ctrgate.layers.attention import FieldAttention
-from ctrgate.layers.mlp import xavier_linear
+from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import EqualWidths, MlpConfig, linear_embeddings, linear_term
 from ctrgate.models.inputs import Embedding, Inputs, Share, every_field
 
@@ -37,6 +37,8 @@ class AutoIntConfig:
     residual: bool = True
     layer_norm: Literal["none", "before", "after"] = "none"
     """A layer norm before or after each layer's closing ReLU."""
+    gate: Literal["none", "head", "element"] = "none"
+    """Whether what attention found is gated by what the field says (not in the paper), per head or per coordinate."""
     dropout: Share = 0.0
     """On attention weights."""
     linear: bool = False
@@ -80,6 +82,7 @@ class AutoInt(nn.Module):
                     scaled=config.scaled,
                     residual=config.residual,
                     layer_norm=config.layer_norm,
+                    gate=config.gate,
                     dropout=config.dropout,
                 )
                 for width in widths

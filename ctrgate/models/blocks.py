@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
+from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
 from ctrgate.layers.cross import CrossNet
-from ctrgate.layers.mlp import Activation, Mlp, xavier_linear
+from ctrgate.layers.linear import xavier_linear
+from ctrgate.layers.mlp import Activation, GatedUnit, Mlp
 from ctrgate.models.inputs import Embedding, Inputs, Share, every_field
 
 __all__ = ["DeepAndCross", "EqualWidths", "MlpConfig", "Widths", "linear_embeddings", "linear_term"]
@@ -26,9 +28,20 @@ class MlpConfig:
     """One MLP: widths, and what each block holds."""
 
     hidden: Widths = (400, 400, 400)
-    activation: Activation = "relu"
+    activation: Activation | GatedUnit = "relu"
     dropout: Share = 0.0
     batch_norm: bool = True
+
+    @property
+    def plain_activation(self) -> Activation:
+        """The activation, for networks whose layers are not this MLP's.
+
+        Raises:
+            ConfigError: Where it is a gated unit.
+        """
+        if self.activation == "glu" or self.activation == "swiglu" or self.activation == "geglu":
+            raise ConfigError(f"model: {self.activation} gates the layers of a plain MLP; choose relu, gelu, silu ...")
+        return self.activation
 
     def build(self, input_dim: int, *, output_dim: int | None = None) -> Mlp:
         """The module for an input width."""

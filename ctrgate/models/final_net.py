@@ -14,7 +14,7 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
 from ctrgate.layers.factorized import FactorizedMlp
 from ctrgate.layers.gates import LinearFieldGate
-from ctrgate.layers.mlp import xavier_linear
+from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import EqualWidths, MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
 
@@ -67,7 +67,7 @@ class FinalNet(nn.Module):
             FactorizedMlp(
                 input_dim,
                 hidden_dims=block.hidden,
-                activation=block.activation,
+                activation=block.plain_activation,
                 dropout=block.dropout,
                 batch_norm=block.batch_norm,
                 residual=config.residual,

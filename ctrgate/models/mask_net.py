@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
+from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.mask_block import MaskBlock
-from ctrgate.layers.mlp import Activation, xavier_linear
+from ctrgate.layers.mlp import Activation
 from ctrgate.models.blocks import MlpConfig, Widths
 from ctrgate.models.inputs import Embedding, Inputs, Share, every_field
 

@@ -17,8 +17,13 @@ from ctrgate.models.final_mlp import FinalMLPConfig
 from ctrgate.models.final_net import FinalNetConfig
 from ctrgate.models.fm import FMConfig
 from ctrgate.models.gdcn import GDCNConfig
+from ctrgate.models.gmlp import GMLPConfig
+from ctrgate.models.ipnn import IPNNConfig
 from ctrgate.models.logistic_regression import LogisticRegressionConfig
 from ctrgate.models.mask_net import MaskNetConfig
+from ctrgate.models.mixture_of_experts import MixtureOfExpertsConfig
+from ctrgate.models.mmoe import MMoEConfig
+from ctrgate.models.ple import PLEConfig
 
 __all__ = ["ModelConfig"]
 
@@ -35,6 +40,11 @@ ModelConfig = Annotated[
     | FinalNetConfig
     | MaskNetConfig
     | AutoIntConfig
-    | FiBiNETConfig,
+    | FiBiNETConfig
+    | IPNNConfig
+    | GMLPConfig
+    | MixtureOfExpertsConfig
+    | MMoEConfig
+    | PLEConfig,
     Discriminator("name"),
 ]

@@ -39,7 +39,11 @@ LAYOUT = Layout(
 
 
 def choices(hint: object) -> list[object]:
-    """What a setting may be, where its type has few values: literals, switches, and parts that may be absent."""
+    """What a setting may be, where its type has few values: literals, switches, parts that may be absent or differ."""
+    if typing.get_origin(hint) is typing.Annotated and hasattr(hint, "__metadata__"):
+        kinds = typing.get_args(typing.get_args(hint)[0])
+        if kinds and all(dataclasses.is_dataclass(kind) for kind in kinds):
+            return [kind() for kind in kinds]
     if typing.get_origin(hint) is typing.Literal:
         return list(typing.get_args(hint))
     if hint is bool:
@@ -239,7 +243,7 @@ def test_the_seed_decides_every_weight(config: object) -> None:
 def test_every_file_of_models_is_in_the_union() -> None:
     known = {config.__module__.rsplit(".", 1)[-1] for config in CONFIGS}
     folder = Path(ctrgate.models.__file__).parent
-    parts = {"__init__", "inputs", "network", "registry", "blocks"}
+    parts = {"__init__", "inputs", "network", "registry", "blocks", "experts"}
     assert {path.stem for path in folder.glob("*.py")} - parts == known
 
 

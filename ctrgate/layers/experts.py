@@ -1,0 +1,370 @@
+"""Gates that choose among experts: from a row's context to one weight per expert."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ctrgate.layers.linear import xavier_linear
+from ctrgate.layers.mlp import Mlp
+
+__all__ = ["Comet", "DSelectK", "DenseToSparse", "ExpertGate", "NoisyTopK", "SoftmaxGate", "smooth_step"]
+
+_LOWEST = torch.finfo(torch.float32).min
+
+
+class ExpertGate(nn.Module):
+    """From a context to the weights of the experts, and terms for the objective (slot: expert).
+
+    Weights and terms are fp32 under autocast too. Terms are empty in evaluation. With one expert its weight is 1.
+
+    Shape:
+        - context: ``(B, C)``
+        - returns: weights ``(B, K)``, not negative; scalars by name
+    """
+
+    slot: ClassVar[str] = "expert"
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        raise NotImplementedError
+
+
+class SoftmaxGate(ExpertGate):
+    """``softmax(A c + a)``: every expert takes part (MMoE, KDD 2018; PLE, RecSys 2020).
+
+    Args:
+        context_dim: C.
+        num_experts: K.
+        hidden_dims: Hidden layers before the last one; the papers have none, FuxiCTR's models do.
+    """
+
+    def __init__(self, context_dim: int, num_experts: int, *, hidden_dims: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.scores = Mlp(context_dim, hidden_dims=hidden_dims, output_dim=num_experts)
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return self.scores(context).float().softmax(dim=1), {}
+
+
+class NoisyTopK(ExpertGate):
+    """``softmax(keep_top_k(c W_g + noise * softplus(c W_n)))``, noise in training alone (ICLR 2017, arXiv 1701.06538).
+
+    Both matrices start at zero, so that chance alone routes at first. Two terms even the experts' use out:
+    ``w_i CV^2(sum_b weights)`` and ``w_l CV^2(sum_b P)``, ``CV^2 = variance / mean^2`` and ``P_i`` the chance that
+    expert i stays among the k best if its noise alone is drawn again. With one expert, CV^2 is 0; with k = K all
+    experts are chosen and the load has no term.
+
+    Args:
+        context_dim: C.
+        num_experts: K.
+        num_chosen: k.
+        importance: ``w_i``; 0.1 in the paper.
+        load: ``w_l``; 0.1 in the paper.
+    """
+
+    def __init__(
+        self, context_dim: int, num_experts: int, *, num_chosen: int = 2, importance: float = 0.1, load: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.num_chosen = min(num_chosen, num_experts)
+        self._importance, self._load = importance, load
+        self.scores = nn.Linear(context_dim, num_experts, bias=False)
+        self.noise = nn.Linear(context_dim, num_experts, bias=False)
+        nn.init.zeros_(self.scores.weight)
+        nn.init.zeros_(self.noise.weight)
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        clean = self.scores(context).float()
+        if not self.training:
+            return top_k_softmax(clean, self.num_chosen), {}
+        spread = functional.softplus(self.noise(context).float())
+        noisy = clean + torch.randn_like(clean) * spread
+        weights = top_k_softmax(noisy, self.num_chosen)
+        terms = {"importance": self._importance * squared_variation(weights.sum(dim=0))}
+        if self.num_chosen < clean.size(1):
+            load = chance_of_choice(clean, noisy, spread, num_chosen=self.num_chosen).sum(dim=0)
+            terms["load"] = self._load * squared_variation(load)
+        return weights, terms
+
+    def untrained(self) -> dict[str, str]:
+        """Parameters that get no gradient, with the reason."""
+        if self.scores.out_features > 1:
+            return {}
+        return dict.fromkeys(("scores.weight", "noise.weight"), "the weight of one expert is 1 whatever they are")
+
+
+class DenseToSparse(ExpertGate):
+    """``softmax(A2 relu(A1 c + a1) / t + a2 / t)`` of the k best, with a temperature that falls (arXiv 2112.14397).
+
+    t falls from ``hottest`` to ``coldest``, linearly in its logarithm, over the first ``anneal_steps`` steps, in which
+    all experts take part; then the k best alone. t is not learned and the scores have a hidden layer: both avoid the
+    slow rates of a learned temperature (after Nguyen et al., ICML 2024). The paper adds Gumbel noise; this does not.
+
+    Args:
+        context_dim: C.
+        num_experts: K.
+        num_chosen: k.
+        hidden_dim: Width of the hidden layer.
+        hottest: t at the start.
+        coldest: t at the end.
+        anneal_steps: Steps of training until the end.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        context_dim: int,
+        num_experts: int,
+        *,
+        num_chosen: int = 2,
+        hidden_dim: int = 32,
+        hottest: float = 2.0,
+        coldest: float = 0.3,
+        anneal_steps: int = 1_000,
+    ) -> None:
+        super().__init__()
+        self.num_chosen = min(num_chosen, num_experts)
+        self.scores = Mlp(context_dim, hidden_dims=(hidden_dim,), output_dim=num_experts)
+        self._hottest, self._coldest, self._anneal_steps = hottest, coldest, anneal_steps
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        scores = self.scores(context).float() / self.temperature()
+        annealing = self.steps < self._anneal_steps
+        weights = torch.where(annealing, scores.softmax(dim=1), top_k_softmax(scores, self.num_chosen))
+        if self.training:
+            self.steps += 1
+        return weights, {}
+
+    def temperature(self) -> Tensor:
+        """t now, a scalar."""
+        share = (self.steps / self._anneal_steps).clamp(max=1.0)
+        return self._hottest * (self._coldest / self._hottest) ** share
+
+
+class DSelectK(ExpertGate):
+    """k selectors that each settle on one expert, by codes of bits through a smooth step (slot: expert).
+
+    Selector s gives expert i the weight ``prod_j (S(z_sj) if bit j of i else 1 - S(z_sj))`` over its ``ceil(log2 K)``
+    bits; the selectors are mixed by a softmax. z and the mix are linear in the context (NeurIPS 2021, arXiv 2106.03760,
+    the per-example form). Terms: the mean entropy of the
+    selectors, and where K is no power of two the inverse of the share that falls on experts, so that codes without an
+    expert lose theirs.
+
+    Args:
+        context_dim: C.
+        num_experts: K.
+        num_chosen: k, the number of selectors.
+        gamma: Width of the smooth step: once every ``|z| >= gamma / 2``, exactly k experts are left.
+        entropy: Weight of the entropy.
+    """
+
+    codes: Tensor
+
+    def __init__(
+        self, context_dim: int, num_experts: int, *, num_chosen: int = 2, gamma: float = 1.0, entropy: float = 1e-3
+    ) -> None:
+        super().__init__()
+        self.num_chosen = num_chosen
+        num_bits = math.ceil(math.log2(num_experts))
+        bits = torch.arange(num_experts)[:, None] >> torch.arange(num_bits)
+        self.register_buffer("codes", (bits & 1).bool(), persistent=False)
+        self._gamma, self._entropy = gamma, entropy
+        self._is_full = 2**num_bits == num_experts
+        self.bits = _small_linear(context_dim, num_chosen * num_bits, gamma=gamma) if num_bits else None
+        self.mix = xavier_linear(context_dim, num_chosen)
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        mix = self.mix(context).float().softmax(dim=1)
+        if self.bits is None:
+            return mix.sum(dim=1, keepdim=True), {}
+        z = self.bits(context).float().unflatten(1, (self.num_chosen, -1))
+        step = smooth_step(z, gamma=self._gamma).unsqueeze(2)  # (B, k, 1, bits)
+        chosen = torch.where(self.codes, step, 1 - step).prod(dim=3)  # (B, k, K)
+        weights = torch.einsum("bs,bsk->bk", mix, chosen)
+        if not self.training:
+            return weights, {}
+        terms = {"entropy": self._entropy * _entropy(chosen).mean()}
+        if not self._is_full:
+            terms["unused_codes"] = self._entropy * (1 / chosen.sum(dim=2).clamp(min=1e-3)).mean()
+        return weights, terms
+
+    def untrained(self) -> dict[str, str]:
+        """Parameters that get no gradient, with the reason."""
+        why = "the weight of one expert is 1 whatever they are" if self.bits is None else ""
+        why = why or ("a softmax over one selector is 1" if self.num_chosen == 1 else "")
+        return dict.fromkeys(("mix.weight", "mix.bias"), why) if why else {}
+
+
+class Comet(ExpertGate):
+    """k trees that each lead a row to few experts, which stand at the leaves in a learned order (KDD 2023).
+
+    At a node the row goes right with the chance ``S(w c + b)``, S a smooth step, so that far from the border it takes
+    one way alone. Leaf l of a tree is reached with the chance ``q_l``; with ``s_l = a_l(c) + log q_l``, the weights are
+    a softmax over the leaves of all trees, those of one leaf number summed, then placed by a permutation. Term: the
+    mean entropy of q. Fewer experts than leaves leave the last ones empty.
+
+    The order (``permutation_steps > 0``): Sinkhorn's iteration makes a doubly stochastic matrix of a learned ``K x K``
+    one, while over these steps the temperature falls from 1e-3 to 1e-7 (linearly in its logarithm), the iterations
+    grow from 20 to 150, and the matrix' entropy is a term; then the nearest permutation stays. The matrix' start,
+    N(0, .001 squared), is ours. Numbers and forms are those of the authors' code, whose entropy regularisers crash or
+    look at the wrong probabilities and are mended here.
+
+    Args:
+        context_dim: C.
+        num_experts: K.
+        num_chosen: k, the number of trees.
+        gamma: Width of the smooth step.
+        entropy: Weight of the trees' entropy.
+        permutation_steps: Steps of the search for an order, 1 to 10 % of training in the paper; 0 for none.
+        permutation_entropy: Weight of the matrix' entropy.
+    """
+
+    paths: Tensor
+    turns: Tensor
+    steps: Tensor
+    permutation: Tensor
+
+    def __init__(
+        self,
+        context_dim: int,
+        num_experts: int,
+        *,
+        num_chosen: int = 2,
+        gamma: float = 1.0,
+        entropy: float = 0.1,
+        permutation_steps: int = 0,
+        permutation_entropy: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.num_chosen, self.num_experts = num_chosen, num_experts
+        depth = math.ceil(math.log2(num_experts))
+        levels = torch.arange(depth)
+        leaves = torch.arange(2**depth)[:, None]
+        # A leaf's number, read from its highest bit, tells the turns; the nodes above it in heap order follow.
+        paths = (2**levels - 1) + (leaves >> (depth - levels))
+        self.register_buffer("paths", paths, persistent=False)
+        self.register_buffer("turns", (leaves >> (depth - 1 - levels) & 1).bool(), persistent=False)
+        self._gamma, self._entropy = gamma, entropy
+        self._permutation_steps, self._permutation_entropy = permutation_steps, permutation_entropy
+        self.nodes = _small_linear(context_dim, num_chosen * (2**depth - 1), gamma=gamma) if depth else None
+        self.leaves = xavier_linear(context_dim, num_chosen * num_experts)
+        searched = permutation_steps > 0 and num_experts > 1
+        self.placement = nn.Parameter(torch.randn(num_experts, num_experts) * 1e-3) if searched else None
+        self.register_buffer("permutation", torch.eye(num_experts))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        scores = self.leaves(context).float().unflatten(1, (self.num_chosen, self.num_experts))
+        reached = self._reached(context)
+        here = reached[:, :, : self.num_experts]
+        scores = (scores + here.clamp(min=torch.finfo(torch.float32).tiny).log()).masked_fill(here <= 0, _LOWEST)
+        weights = scores.flatten(1).softmax(dim=1).unflatten(1, (self.num_chosen, -1)).sum(dim=1)
+        terms: dict[str, Tensor] = {}
+        permutation = self.permutation
+        if self.training:
+            permutation = self._search(terms) if self.placement is not None else permutation
+            terms["entropy"] = self._entropy * _entropy(reached).mean()
+            self.steps += 1
+        return weights @ permutation, terms
+
+    def _reached(self, context: Tensor) -> Tensor:
+        """The chance q of each leaf, ``(B, k, leaves)``."""
+        if self.nodes is None:
+            return torch.ones(context.size(0), self.num_chosen, 1, device=context.device)
+        z = self.nodes(context).float().unflatten(1, (self.num_chosen, -1))
+        right = smooth_step(z, gamma=self._gamma)[:, :, self.paths]  # (B, k, leaves, depth)
+        return torch.where(self.turns, right, 1 - right).prod(dim=3)
+
+    def _search(self, terms: dict[str, Tensor]) -> Tensor:
+        """The matrix of this step; evaluation reads the last one, in the end a permutation."""
+        assert self.placement is not None
+        done = int(self.steps)
+        if done >= self._permutation_steps:
+            if done == self._permutation_steps:
+                from scipy.optimize import linear_sum_assignment  # here, since serving has no SciPy
+
+                rows, columns = linear_sum_assignment(self.permutation.cpu().numpy(), maximize=True)
+                self.permutation.zero_()
+                self.permutation[torch.from_numpy(rows), torch.from_numpy(columns)] = 1.0
+            return self.permutation
+        share = done / max(self._permutation_steps - 1, 1)
+        temperature = 1e-3 * (1e-7 / 1e-3) ** share
+        matrix = sinkhorn(self.placement / temperature, iterations=round(20 + share * (150 - 20)))
+        self.permutation.copy_(matrix.detach())
+        terms["permutation"] = self._permutation_entropy * (_entropy(matrix) + _entropy(matrix.T)).mean()
+        return matrix
+
+
+def smooth_step(z: Tensor, *, gamma: float) -> Tensor:
+    """0 up to ``-gamma / 2``, 1 from ``gamma / 2``, between them the cubic with slope 0 at both (ICML 2020).
+
+    Example:
+        >>> smooth_step(torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]), gamma=1.0).tolist()
+        [0.0, 0.0, 0.5, 1.0, 1.0]
+    """
+    inside = z.clamp(-gamma / 2, gamma / 2)
+    result: Tensor = inside * (3 / (2 * gamma)) - inside.pow(3) * (2 / gamma**3) + 0.5
+    return result
+
+
+def top_k_softmax(scores: Tensor, num_chosen: int) -> Tensor:
+    """A softmax over the best scores of each row, zero for the others; of equal ones the first stay."""
+    if num_chosen >= scores.size(1):
+        return scores.softmax(dim=1)
+    best = scores.topk(num_chosen, dim=1)
+    return torch.zeros_like(scores).scatter(1, best.indices, best.values.softmax(dim=1))
+
+
+def squared_variation(values: Tensor) -> Tensor:
+    """``variance / mean^2`` with the population's variance; 0 for a single value."""
+    if values.numel() == 1:
+        return values.new_zeros(())
+    return values.var(correction=0) / values.mean().square().clamp(min=1e-10)
+
+
+def chance_of_choice(clean: Tensor, noisy: Tensor, spread: Tensor, *, num_chosen: int) -> Tensor:
+    """For each row and expert, the chance to be among the k best if its own noise alone is drawn again.
+
+    ``Phi((clean_i - t_i) / spread_i)``, ``t_i`` the k-th largest noisy score of the other experts.
+
+    Shape:
+        - clean, noisy, spread, returns: ``(B, K)``; needs ``num_chosen < K``
+    """
+    best = noisy.topk(num_chosen + 1, dim=1).values
+    inner, outer = best[:, num_chosen - 1 : num_chosen], best[:, num_chosen:]
+    threshold = torch.where(noisy >= inner, outer, inner)
+    chance: Tensor = torch.special.ndtr((clean - threshold) / spread)
+    return chance
+
+
+def sinkhorn(scores: Tensor, *, iterations: int) -> Tensor:
+    """``exp(scores)`` scaled by turns to rows and columns that sum to 1 (Sinkhorn), in logarithms.
+
+    Shape:
+        - scores, returns: ``(K, K)``
+    """
+    for _ in range(iterations):
+        scores = scores - scores.logsumexp(dim=1, keepdim=True)
+        scores = scores - scores.logsumexp(dim=0, keepdim=True)
+    return scores.exp()
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    """Of the last dimension."""
+    safe = probabilities.clamp(min=torch.finfo(torch.float32).tiny)
+    return -(probabilities * safe.log()).sum(dim=-1)
+
+
+def _small_linear(in_dim: int, out_dim: int, *, gamma: float) -> nn.Linear:
+    """The start of the authors' code, well inside the smooth step: weights U(+-.05), biases U(+-gamma / 100)."""
+    layer = nn.Linear(in_dim, out_dim)
+    nn.init.uniform_(layer.weight, -0.05, 0.05)
+    nn.init.uniform_(layer.bias, -gamma / 100, gamma / 100)
+    return layer
