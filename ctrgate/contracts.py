@@ -73,16 +73,22 @@ class Ids:
         - values: ``(n,)`` int64, row after row
         - lengths: ``(B,)`` int64, or None where every row has exactly one id
         - weights: ``(n,)`` float32, or None
+        - factors: ``(n,)`` float32: what value gates multiply each id's row by, in every lookup; None without gates
     """
 
     values: Tensor
     lengths: Tensor | None = None
     weights: Tensor | None = None
+    factors: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Ids:
         """The same ids on another device."""
-        moved = [None if part is None else part.to(device, non_blocking=True) for part in (self.lengths, self.weights)]
-        return Ids(values=self.values.to(device, non_blocking=True), lengths=moved[0], weights=moved[1])
+        lengths, weights, factors = (
+            None if part is None else part.to(device, non_blocking=True)
+            for part in (self.lengths, self.weights, self.factors)
+        )
+        values = self.values.to(device, non_blocking=True)
+        return Ids(values=values, lengths=lengths, weights=weights, factors=factors)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,8 @@ from pydantic import Field
 
 from ctrgate.artifact.bundle import Artifact, Trained, encode, largest_difference, write
 from ctrgate.artifact.golden import golden_rows
-from ctrgate.artifact.manifest import MANIFEST, Origin, identity
+from ctrgate.artifact.manifest import MANIFEST, Origin, TableSize, identity
+from ctrgate.artifact.shrink import Shrunk, shrink
 from ctrgate.config import Place, settings
 from ctrgate.contracts import Batch
 from ctrgate.data.reader import Order, Reader
@@ -64,12 +66,14 @@ def run(config: Config) -> dict[str, Any]:
     """Write the artifact of a run; it appears only once it is loaded back and scores as the checkpoint does.
 
     The artifact computes in fp32, also for a run that was trained in bf16; it is compared with the checkpoint in fp32.
+    Rows of values that a search has dropped are left out, and so are tables without any other.
 
     Returns:
-        The folder, its identity, step, bytes, and the largest differences of logits on golden and on real rows.
+        The folder, its identity, step, bytes, the largest differences of logits on golden and on real rows, and the
+        rows and bytes of tables that selection saved.
 
     Raises:
-        ConfigError: Where there is no such run, or the folder holds something else.
+        ConfigError: Where there is no such run, it still searches for values, or the folder holds something else.
         HeldBackError: Where artifact and checkpoint differ; nothing is written.
     """
     folder = RunFolder(Path(config.runs) / config.name)
@@ -80,8 +84,9 @@ def run(config: Config) -> dict[str, Any]:
         raise ConfigError(f"{into} is there and holds no artifact; set export.into to another place")
     before = identity(into) if into.exists() else None
     with writing(into, setting="export.into"), atomic_folder(into) as temporary:
-        _write(temporary, restored, name=config.name, export=config.export)
-        differences = _prove(Artifact.load(temporary, replay=False), restored, tolerance=config.export.tolerance)
+        shrunk = _write(temporary, restored, name=config.name, export=config.export)
+        artifact = Artifact.load(temporary, replay=False)
+        differences = _prove(artifact, restored, shrunk=shrunk, tolerance=config.export.tolerance)
     after = identity(into)
     if config.export.log and after != before:
         tracker = open_tracker(config.tracking, folder=folder.path)
@@ -92,22 +97,44 @@ def run(config: Config) -> dict[str, Any]:
     console.print(
         f"{into}: {num_bytes:,} bytes, {restored.checkpoint.name}; largest differences of logits {differences}"
     )
-    step = _step(restored)
-    return {"artifact": str(into), "identity": after, "step": step, "bytes": num_bytes, "differences": differences}
+    sizes = artifact.manifest.tables.values()
+    saved = {"rows": sum(size.rows_saved for size in sizes), "bytes": sum(size.bytes_saved for size in sizes)}
+    if saved["bytes"]:
+        full = saved["bytes"] + sum(size.num_bytes for size in sizes)
+        console.print(f"selection saved {saved['rows']:,} rows, {saved['bytes'] / full:.1%} of the tables' bytes")
+    return {
+        "artifact": str(into),
+        "identity": after,
+        "step": _step(restored),
+        "bytes": num_bytes,
+        "differences": differences,
+        "saved": saved,
+    }
 
 
-def _write(folder: Path, restored: Restored, *, name: str, export: ExportSettings) -> None:
+def _write(folder: Path, restored: Restored, *, name: str, export: ExportSettings) -> Shrunk | None:
+    """Fill the folder; returns what was left out, where values were selected."""
     prepared, model = restored.prepared, restored.model
+    if model.gates is not None and not model.gates.closed:
+        raise ConfigError(
+            f"{restored.checkpoint} still searches for values; run ctrgate train again, it goes on"
+        )
     encoder = Encoder.load(prepared.encoder_folder)
     if encoder.hash != prepared.manifest.encoder:
         raise ArtifactError(f"{prepared.encoder_folder} is not the encoder of its folder; run ctrgate prepare again")
     golden = golden_rows(encoder, num_rows=export.golden_rows, seed=0)
+    rows = {spec.name: weight[:, : spec.dim].cpu() for spec, weight in model.lookups.tables()}
+    shrunk = None
+    if model.gates is not None:
+        factors = {name: gate.factor(torch.arange(len(gate.logits))) for name, gate in model.gates.by_table().items()}
+        lookups = model.lookups.lookups
+        shrunk = shrink(encoder, restored.layout, rows=rows, lookups=lookups, factors=factors)
     trained = Trained(
-        encoder=encoder,
-        layout=restored.layout,
+        encoder=shrunk.encoder if shrunk else encoder,
+        layout=shrunk.layout if shrunk else restored.layout,
         model=restored.settings.model,
         tables=restored.settings.tables,
-        rows={spec.name: weight[:, : spec.dim].cpu() for spec, weight in model.lookups.tables()},
+        rows=shrunk.rows if shrunk else rows,
         weights={name: value.cpu() for name, value in model.network.state_dict().items()},
     )
     logits = _logits(model, encode(golden, encoder=encoder, layout=restored.layout))
@@ -119,17 +146,39 @@ def _write(folder: Path, restored: Restored, *, name: str, export: ExportSetting
         dataset=prepared.manifest.dataset,
         negative_sampling_rate=prepared.manifest.negative_sampling_rate,
     )
-    write(folder, trained, origin=origin, golden=golden, logits=logits, tolerance=export.tolerance)
+    sizes = _sizes(restored, trained.rows)
+    write(folder, trained, origin=origin, golden=golden, logits=logits, tolerance=export.tolerance, tables=sizes)
+    return shrunk
 
 
-def _prove(artifact: Artifact, restored: Restored, *, tolerance: float) -> dict[str, float]:
+def _sizes(restored: Restored, rows: Mapping[str, torch.Tensor]) -> dict[str, TableSize]:
+    """What each table takes, and what it would take with all rows and, as a field's own, the default width."""
+    read = {lookup.table: lookup for lookup in restored.model.lookups.lookups}
+    sizes = {}
+    for spec, _ in restored.model.lookups.tables():
+        kept = len(rows[spec.name]) if spec.name in rows else 0
+        is_own = read[spec.name].name == read[spec.name].column
+        full = 4 * spec.num_rows * (restored.settings.tables.dim if is_own else spec.dim)
+        sizes[spec.name] = TableSize(
+            rows=kept,
+            rows_saved=spec.num_rows - kept,
+            dim=spec.dim,
+            num_bytes=4 * kept * spec.dim,
+            bytes_saved=full - 4 * kept * spec.dim,
+        )
+    return sizes
+
+
+def _prove(artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, tolerance: float) -> dict[str, float]:
     """The largest differences on golden rows and on some encoded rows of valid, which are not kept."""
     split: Literal["valid", "train"] = "valid" if restored.prepared.num_rows("valid") else "train"
     reader = Reader(restored.prepared.files(split), layout=restored.layout)
     sample = next(reader.batches(Order(batch_size=_SAMPLE_ROWS)))
     differences = {
         "golden": artifact.golden_difference(),
-        split: largest_difference(artifact.logits_of(sample), _logits(restored.model, sample)),
+        split: largest_difference(
+            artifact.logits_of(shrunk.batch(sample) if shrunk else sample), _logits(restored.model, sample)
+        ),
     }
     if not max(differences.values()) <= tolerance:
         raise HeldBackError(

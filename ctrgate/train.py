@@ -14,7 +14,7 @@ from ctrgate.data.reader import Reader
 from ctrgate.errors import ConfigError, DataError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.figures import learning_curve
-from ctrgate.files import locked
+from ctrgate.files import locked, write_json
 from ctrgate.masking import masked
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
@@ -42,7 +42,8 @@ def run(config: Config) -> dict[str, Any]:
     """Train, with the best and the last state under ``runs/NAME/checkpoints``.
 
     Returns:
-        The run's folder, its steps and epochs, the best monitored value, parameters, and rows per second.
+        The run's folder, its steps and epochs, the best monitored value, parameters, rows per second, and the share of
+        values that stay where they were searched.
 
     Raises:
         ConfigError: Before anything is written, where the settings do not fit the data or an earlier run of that name.
@@ -65,6 +66,13 @@ def run(config: Config) -> dict[str, Any]:
             console.print(f"{folder.path} is trained already; train.restart=true trains it again")
         else:
             progress = _train(config, fit, encoder=prepared.manifest.encoder)
+        if config.select is not None and fit.model.gates is not None:
+            search = {
+                "form": config.select.name,
+                "penalty": config.select.penalty,
+                "search_epochs": config.select.epochs,
+            }
+            write_json(folder.path / "selection.json", search | fit.model.gates.summary())
         return _summary(config, progress, num_parameters=fit.model.num_parameters)
 
 
@@ -118,11 +126,16 @@ def _fit(config: Config, prepared: Prepared) -> Fit:
         torch.set_num_threads(config.train.threads)
     layout = prepared.layout
     model = build_model(
-        config.model, layout=layout, tables=config.tables, seed=config.seed, precision=config.train.precision
+        config.model,
+        layout=layout,
+        tables=config.tables,
+        seed=config.seed,
+        select=config.select,
+        precision=config.train.precision,
     )
     return Fit(
         model=model,
-        optimizer=Optimizer(model, train=config.train, tables=config.tables),
+        optimizer=Optimizer(model, train=config.train, tables=config.tables, select=config.select),
         objective=ClickObjective(_label_weights(config.objective, layout.labels)),
         train=Reader(prepared.files("train"), layout=layout),
         valid=Reader(prepared.files("valid"), layout=layout) if prepared.num_rows("valid") else None,
@@ -130,6 +143,7 @@ def _fit(config: Config, prepared: Prepared) -> Fit:
         tables=config.tables,
         seed=config.seed,
         checkpoints=config.folder.checkpoints,
+        select=config.select,
     )
 
 
@@ -143,6 +157,7 @@ def _summary(config: Config, progress: Progress, *, num_parameters: int) -> dict
         "epochs": progress.epoch,
         "best_step": progress.best_step,
         "valid": {name.removeprefix("valid/"): value for name, value in best.items() if name.startswith("valid/")},
+        **({"feature_ratio": best["feature_ratio"]} if "feature_ratio" in best else {}),
         "rows_per_second": statistics.median(line["rows_per_second"] for line in lines),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.artifact.lookup import TableLookup
-from ctrgate.artifact.manifest import Manifest, Origin, identity
+from ctrgate.artifact.manifest import Manifest, Origin, TableSize, identity
 from ctrgate.config import dump
 from ctrgate.contracts import Batch, TableSpec
 from ctrgate.data.block import Block
@@ -42,7 +42,7 @@ class Trained:
     """What an artifact is made of.
 
     Shape:
-        - rows: per table ``(V, D)``, at its logical width
+        - rows: per table ``(V, D)``, at its logical width; tables of zeros may be left out
         - weights: the network's state
     """
 
@@ -62,6 +62,7 @@ def write(
     golden: pl.DataFrame,
     logits: NDArray[np.float32],
     tolerance: float,
+    tables: Mapping[str, TableSize],
 ) -> None:
     """Fill an empty folder; its files are read-only afterwards.
 
@@ -72,6 +73,7 @@ def write(
         golden: Raw rows to be replayed on load.
         logits: What the checkpoint says of them, ``(n, L)``.
         tolerance: By how much the artifact may differ from that.
+        tables: Their sizes, for the manifest.
     """
     trained.encoder.save(folder / _ENCODER)
     network = {"model": dump(trained.model), "tables": dump(trained.tables), "layout": trained.layout.to_json()}
@@ -88,6 +90,7 @@ def write(
         labels=trained.layout.labels,
         origin=origin,
         tolerance=tolerance,
+        tables=tables,
     ).write(folder)
     for path in folder.rglob("*"):
         if path.is_file():
@@ -135,7 +138,8 @@ class Artifact:
         encoder = Encoder.load(folder / _ENCODER)
         if encoder.hash != manifest.encoder:
             raise ArtifactError(f"{folder / _ENCODER} is not the encoder that the manifest names; export the run again")
-        layout, lookup, network = _model(folder, encoder)
+        left_out = {name for name, size in manifest.tables.items() if not size.rows}
+        layout, lookup, network = _model(folder, encoder, left_out=left_out)
         try:
             golden = pl.read_parquet(folder / _GOLDEN)
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -218,8 +222,8 @@ def largest_difference(logits: NDArray[np.float32], expected: NDArray[np.float32
     return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
 
 
-def _model(folder: Path, encoder: Encoder) -> tuple[Layout, TableLookup, Network]:
-    """Tables and network, built from their settings and filled from their files."""
+def _model(folder: Path, encoder: Encoder, *, left_out: Collection[str]) -> tuple[Layout, TableLookup, Network]:
+    """Tables and network, built from their settings and filled from their files; tables left out are zeros."""
     path = folder / _NETWORK
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -236,7 +240,9 @@ def _model(folder: Path, encoder: Encoder) -> tuple[Layout, TableLookup, Network
         raise ArtifactError(
             f"{path} and {_WEIGHTS} are no network of this version: {error}; export the run again"
         ) from error
-    rows = _named(folder / _TABLES, {spec.name: _shape(spec) for spec in inputs.tables})
+    rows = _named(folder / _TABLES, {spec.name: _shape(spec) for spec in inputs.tables if spec.name not in left_out})
+    zeros = {spec.name: torch.zeros(1, spec.dim).expand(_shape(spec)) for spec in inputs.tables}
+    rows = {spec.name: rows.get(spec.name, zeros[spec.name]) for spec in inputs.tables}
     return layout, TableLookup(rows, inputs.lookups), network.eval().requires_grad_(False)
 
 

@@ -15,9 +15,9 @@ from ctrgate.config import dump, settings
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.files import checksum
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "identity"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "TableSize", "identity"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 
 
@@ -44,6 +44,19 @@ class PartFile:
 
 
 @settings
+class TableSize:
+    """One table, and what selection of values and of widths saved of it."""
+
+    rows: int
+    """Padding and unknown included; 0 for a table that is left out whole, as all its rows are zero."""
+    rows_saved: int
+    dim: int
+    num_bytes: int
+    bytes_saved: int
+    """Against all rows that were trained, in the width that fields have by default."""
+
+
+@settings
 class Manifest:
     """The file ``manifest.json``."""
 
@@ -58,12 +71,22 @@ class Manifest:
     origin: Origin
     tolerance: Annotated[float, Field(gt=0)]
     """Largest difference of a golden row's logit, see ``Artifact.golden_difference``."""
+    tables: Mapping[str, TableSize]
+    """Per table; an extra one is called ``group/table``."""
     parts: Mapping[str, PartFile]
     """Every other file of the folder by its path in it."""
 
     @classmethod
     def of(
-        cls, folder: Path, *, model: str, encoder: str, labels: tuple[str, ...], origin: Origin, tolerance: float
+        cls,
+        folder: Path,
+        *,
+        model: str,
+        encoder: str,
+        labels: tuple[str, ...],
+        origin: Origin,
+        tolerance: float,
+        tables: Mapping[str, TableSize],
     ) -> Manifest:
         """The manifest of the parts that lie in a folder."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -79,6 +102,7 @@ class Manifest:
             labels=labels,
             origin=origin,
             tolerance=tolerance,
+            tables=tables,
             parts=parts,
         )
 

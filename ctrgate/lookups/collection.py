@@ -29,6 +29,7 @@ class Lookups(nn.Module):
         seed: Decides the tables' start, table by table, so that a new table moves no other.
         dropout: Share of looked-up coordinates zeroed in training.
         device: Where the tables live.
+        gated: Whether batches bring factors for their ids.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class Lookups(nn.Module):
         seed: int,
         dropout: float = 0.0,
         device: torch.device | None = None,
+        gated: bool = False,
     ) -> None:
         super().__init__()
         self.lookups = tuple(lookups)
         self.dropout = dropout
         device = device or torch.device("cpu")
         self._dims = {spec.name: spec.dim for spec in tables}
-        self.groups = nn.ModuleList(_groups(tables, lookups, fused=fused, device=device))
+        self.groups = nn.ModuleList(_groups(tables, lookups, fused=fused, device=device, gated=gated))
         for spec, weight in self.tables():
             weight.zero_()
             start = torch.randn(spec.num_rows, spec.dim, generator=_generator(seed, spec.name)) * spec.init_std
@@ -106,7 +108,12 @@ class Lookups(nn.Module):
 
 
 def _groups(
-    tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, fused: FusedOptions, device: torch.device
+    tables: Sequence[TableSpec],
+    lookups: Sequence[Lookup],
+    *,
+    fused: FusedOptions,
+    device: torch.device,
+    gated: bool,
 ) -> Iterator[Group]:
     """Pooled groups by rule and weights; unpooled ones by rule and stored width, as their kernels take one width."""
     by_sequence = {lookup.table for lookup in lookups if lookup.pooling == "none"}
@@ -119,11 +126,14 @@ def _groups(
     for (rule, unpooled, _, _), specs in kinds.items():
         names = {spec.name for spec in specs}
         reads = [lookup for lookup in lookups if lookup.table in names]
-        if rule == "fused":
-            kernel = UnpooledFused if unpooled else PooledFused
-            yield kernel(specs, reads, options=fused, device=device)
+        if rule == "fused" and unpooled:
+            yield UnpooledFused(specs, reads, options=fused, device=device)
+        elif rule == "fused":
+            yield PooledFused(specs, reads, options=fused, device=device, gated=gated)
+        elif unpooled:
+            yield UnpooledDense(specs, reads).to(device)
         else:
-            yield (UnpooledDense if unpooled else PooledDense)(specs, reads).to(device)
+            yield PooledDense(specs, reads, gated=gated).to(device)
 
 
 def _generator(seed: int, name: str) -> torch.Generator:

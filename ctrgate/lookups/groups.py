@@ -82,19 +82,24 @@ def _lengths(ids: Ids, num_rows: int) -> Tensor:
 
 
 def _weights(lookup: Lookup, ids: Ids) -> Tensor:
+    """What each id's row is multiplied by before it is summed."""
     if lookup.weighted and ids.weights is not None:
-        return ids.weights
-    return torch.ones_like(ids.values, dtype=torch.float32)
+        return ids.weights if ids.factors is None else ids.weights * ids.factors
+    return torch.ones_like(ids.values, dtype=torch.float32) if ids.factors is None else ids.factors
+
+
+def _gated(rows: Tensor, ids: Ids) -> Tensor:
+    return rows if ids.factors is None else rows * ids.factors.unsqueeze(1)
 
 
 class _Pooled(Group):
-    """Sums over bags by an (unsharded) embedding bag collection."""
+    """Sums over bags by an (unsharded) embedding bag collection; factors of ids come in as weights."""
 
     collection: EmbeddingBagCollection | FusedEmbeddingBagCollection
 
-    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
+    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, gated: bool) -> None:
         super().__init__(tables, lookups)
-        self.weighted = any(lookup.weighted for lookup in lookups)
+        self.weighted = gated or any(lookup.weighted for lookup in lookups)
         self._configs = [
             EmbeddingBagConfig(
                 name=f"t{number}",
@@ -118,8 +123,8 @@ class _Pooled(Group):
 class PooledDense(_Pooled):
     """Pooled lookups of tables that are ordinary parameters."""
 
-    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
-        super().__init__(tables, lookups)
+    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, gated: bool) -> None:
+        super().__init__(tables, lookups, gated=gated)
         self.collection = EmbeddingBagCollection(self._configs, is_weighted=self.weighted)
 
 
@@ -127,9 +132,15 @@ class PooledFused(_Pooled):
     """Pooled lookups of tables that row-wise Adagrad moves in the backward pass."""
 
     def __init__(
-        self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, options: FusedOptions, device: torch.device
+        self,
+        tables: Sequence[TableSpec],
+        lookups: Sequence[Lookup],
+        *,
+        options: FusedOptions,
+        device: torch.device,
+        gated: bool,
     ) -> None:
-        super().__init__(tables, lookups)
+        super().__init__(tables, lookups, gated=gated)
         # A copy: TorchRec writes into the options it is given.
         self.collection = FusedEmbeddingBagCollection(
             self._configs,
@@ -172,7 +183,10 @@ class UnpooledDense(Group):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         rows = self.collection(self._keyed(batch, weighted=False))
-        return {name: jagged.values() for name, jagged in zip(self._features, rows.values(), strict=True)}
+        return {
+            lookup.name: _gated(jagged.values(), batch.ids[lookup.column])
+            for lookup, jagged in zip(self.lookups, rows.values(), strict=True)
+        }
 
 
 class UnpooledFused(Group):
@@ -213,4 +227,4 @@ class UnpooledFused(Group):
         lengths = torch.cat([_lengths(ids, batch.num_rows) for ids in columns])
         rows = self.operator(torch.cat([ids.values for ids in columns]), bag_offsets(lengths))
         parts = rows.split([ids.values.numel() for ids in columns])
-        return dict(zip((lookup.name for lookup in self.lookups), parts, strict=True))
+        return {lookup.name: _gated(part, ids) for lookup, part, ids in zip(self.lookups, parts, columns, strict=True)}

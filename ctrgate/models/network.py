@@ -60,3 +60,11 @@ class Network(nn.Module):
             if module is not self and hasattr(module, "untrained")
             for name, reason in module.untrained().items()
         }
+
+    def spared_by_l2(self) -> set[str]:
+        """Parameters that L2 leaves alone, by what each module says."""
+        return {
+            f"{prefix}.{name}" if prefix else name
+            for prefix, module in self.named_modules()
+            for name in getattr(module, "without_l2", ())
+        }

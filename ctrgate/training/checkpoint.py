@@ -21,6 +21,7 @@ from ctrgate.training.optimizer import Optimizer
 __all__ = ["Checkpoints", "Progress", "load_weights"]
 
 FORMAT = 1
+_GATES = "gates.safetensors"
 
 
 @dataclass(kw_only=True)
@@ -38,6 +39,7 @@ class Progress:
         best: The best monitored value, None before the first.
         best_step: Its step.
         finished: Whether training ended by itself.
+        rewound: Whether the search for values is over and the weights went back.
     """
 
     step: int = 0
@@ -50,20 +52,23 @@ class Progress:
     best: float | None = None
     best_step: int | None = None
     finished: bool = False
+    rewound: bool = False
 
 
 class Checkpoints:
-    """The checkpoints of one run: ``step-N`` folders, and the files ``last`` and ``best`` that name one each.
+    """The checkpoints of one run: ``step-N`` folders, and files that name one each.
 
-    A folder holds ``tables-W.safetensors`` per worker W with ``index.json`` (which part of which table lies where),
-    ``network.safetensors``, ``optimizer.safetensors``, ``random.safetensors`` and ``progress.json``.
+    ``last`` and ``best`` name what they say; ``rewind`` is there while a search for values may go back to it. A folder
+    holds ``tables-W.safetensors`` per worker W with ``index.json`` (which part of which table lies where),
+    ``network.safetensors``, ``gates.safetensors`` (value gates, if any), ``optimizer.safetensors``,
+    ``random.safetensors`` and ``progress.json``.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def find(self, which: str) -> Path | None:
-        """The folder that ``last`` or ``best`` names; None if there is none."""
+        """The folder that ``last``, ``best`` or ``rewind`` names; None if there is none."""
         pointer = self.folder / which
         if not pointer.exists():
             return None
@@ -71,14 +76,18 @@ class Checkpoints:
         put_back(folder)
         return folder
 
-    def save(self, model: CtrModel, optimizer: Optimizer, progress: Progress, *, best: bool) -> Path:
-        """Write the present state, point ``last`` (and ``best``) to it, and drop what neither names."""
+    def save(
+        self, model: CtrModel, optimizer: Optimizer, progress: Progress, *, best: bool, rewind: bool = False
+    ) -> Path:
+        """Write the present state, point ``last`` (``best``, ``rewind``) to it, and drop what none of them names."""
         name = f"step-{progress.step:08d}"
         with writing(self.folder, setting="runs"), atomic_folder(self.folder / name) as folder:
             tables, shards = _tables(model, optimizer)
             save_file(tables, folder / "tables-0.safetensors")
             _write_json(folder / "index.json", {"format": FORMAT, "shards": shards})
             save_file(_contiguous(model.network.state_dict()), folder / "network.safetensors")
+            if model.gates is not None:
+                save_file(_contiguous(model.gates.state_dict()), folder / _GATES)
             state = {
                 f"{key}|{part}": value for key, parts in optimizer.state().items() for part, value in parts.items()
             }
@@ -88,10 +97,13 @@ class Checkpoints:
             )
             save_file({"torch": torch.get_rng_state()}, folder / "random.safetensors")
             _write_json(folder / "progress.json", {"format": FORMAT, **asdict(progress)})
-        for pointer in ("best", "last") if best else ("last",):  # a kill in between repeats the epoch, not its verdict
+        # ``last`` comes last: a kill in between repeats the epoch, not its verdict.
+        for pointer in (*(["best"] if best else []), *(["rewind"] if rewind else []), "last"):
             with atomic_file(self.folder / pointer) as temporary:
                 temporary.write_text(name + "\n")
-        kept = {self.find("last"), self.find("best")}
+        if progress.rewound:
+            (self.folder / "rewind").unlink(missing_ok=True)
+        kept = {self.find("last"), self.find("best"), self.find("rewind")}
         for other in self.folder.glob("step-*"):
             if other not in kept:
                 shutil.rmtree(other)
@@ -119,8 +131,13 @@ class Checkpoints:
         return progress
 
 
-def load_weights(model: CtrModel, folder: Path) -> dict[str, Tensor]:
-    """Load tables (with fused optimizer state) and network from a checkpoint; returns all table parts that were read.
+def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> dict[str, Tensor]:
+    """Load tables (with fused optimizer state), network and value gates from a checkpoint; returns the tables' parts.
+
+    Args:
+        model: To be filled.
+        folder: The checkpoint.
+        gates: False leaves value gates as they are.
 
     Raises:
         ArtifactError: Where the checkpoint is damaged, of another format, or of a model of another shape.
@@ -140,6 +157,13 @@ def load_weights(model: CtrModel, folder: Path) -> dict[str, Tensor]:
         model.network.load_state_dict(_load(folder / "network.safetensors"))
     except RuntimeError as error:
         raise ArtifactError(f"{folder / 'network.safetensors'} is of another network: {error}") from error
+    if gates and model.gates is not None:
+        try:
+            model.gates.load_state_dict(_load(folder / _GATES))
+        except RuntimeError as error:
+            raise ArtifactError(f"{folder / _GATES} is of other gates: {error}") from error
+        if model.gates.closed:
+            model.gates.close()
     return parts
 
 

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from ctrgate.contracts import UNKNOWN_ID, Batch, Ids
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
-from ctrgate.errors import DataError, Interrupted
+from ctrgate.errors import ArtifactError, DataError, Interrupted
 from ctrgate.metrics.auc import auc_of
 from ctrgate.metrics.calibration import log_loss
 from ctrgate.metrics.grouped import grouped_auc
 from ctrgate.metrics.pooled import pool
 from ctrgate.models.inputs import FusedRule, TablesConfig
 from ctrgate.progress import Bar, bar, console
-from ctrgate.training.checkpoint import Checkpoints, Progress
+from ctrgate.training.checkpoint import Checkpoints, Progress, load_weights
 from ctrgate.training.model import CtrModel
-from ctrgate.training.objective import ClickObjective
+from ctrgate.training.objective import ClickObjective, selection_loss
 from ctrgate.training.optimizer import Optimizer
+from ctrgate.training.selection import SelectConfig, ValueGates
 from ctrgate.training.settings import TrainSettings
 
 __all__ = ["Fit", "predict", "replace_by_unknown"]
@@ -50,6 +51,7 @@ class Fit:
         tables: The tables' rule, for its L2 and the share of unknown ids.
         seed: Decides the order of rows; the network's randomness is torch's, seeded by the caller.
         checkpoints: Where states are kept.
+        select: The search for values before training; the model then has value gates.
     """
 
     model: CtrModel
@@ -61,6 +63,7 @@ class Fit:
     tables: TablesConfig
     seed: int
     checkpoints: Checkpoints
+    select: SelectConfig | None = None
     progress: Progress = field(default_factory=Progress)
 
     def resume(self) -> Progress:
@@ -80,11 +83,44 @@ class Fit:
         """
         with stop_requests() as stop:
             while not self.progress.finished:
+                self._begin_epoch()
                 rows_per_second = self._epoch(stop)
                 record(self._end_of_epoch(rows_per_second))
                 best = self.progress.best_step == self.progress.step
-                self.checkpoints.save(self.model, self.optimizer, self.progress, best=best)
+                self.checkpoints.save(
+                    self.model, self.optimizer, self.progress, best=best, rewind=self._is_rewind_point()
+                )
         return self.progress
+
+    @property
+    def _gates(self) -> ValueGates | None:
+        """The value gates while they are searched."""
+        return None if self.progress.rewound else self.model.gates
+
+    def _is_rewind_point(self) -> bool:
+        """Whether this is the state that the weights go back to after the search."""
+        return self._gates is not None and self.select is not None and self.progress.epoch == self.select.rewind_epoch
+
+    def _begin_epoch(self) -> None:
+        """Where values are searched: keep the first state if it is wanted again, move on, or go back."""
+        if self._gates is None or self.select is None:
+            return
+        if self.progress.step == 0 and self._is_rewind_point():
+            self.checkpoints.save(self.model, self.optimizer, self.progress, best=False, rewind=True)
+        if self.progress.epoch < self.select.epochs:
+            self._gates.set_temperature(self.select.temperature(self.progress.epoch))
+            return
+        folder = self.checkpoints.find("rewind")
+        if folder is None:
+            raise ArtifactError(
+                f"{self.checkpoints.folder} has lost its rewind checkpoint; train again with train.restart=true"
+            )
+        ratio = self._gates.feature_ratio()
+        console.print(f"{ratio:.1%} of the values stay; back to the weights of {folder.name} with binary gates")
+        load_weights(self.model, folder, gates=False)
+        self._gates.close()
+        self.optimizer.restart()
+        self.progress.rewound = True
 
     def _epoch(self, stop: StopRequest) -> float:
         """The rest of the running epoch; returns its rows per second."""
@@ -126,6 +162,8 @@ class Fit:
         loss: torch.Tensor = self.objective(output, batch)
         rule = self.tables.rule
         penalty = rule.l2 / 2 * squares / batch.num_rows if isinstance(rule, FusedRule) and rule.l2 else 0.0
+        if self._gates is not None and self.select is not None:
+            penalty = penalty + selection_loss(self._gates, penalty=self.select.penalty)
         self.optimizer.step(loss + penalty, number=self.progress.step)
         return loss
 
@@ -151,15 +189,19 @@ class Fit:
             "rows_per_second": rows_per_second,
             "learning_rate": self.optimizer.learning_rate,
         }
-        improved = self.valid is None
+        searching = self._gates is not None
+        if self.model.gates is not None:
+            line["feature_ratio"] = self.model.gates.feature_ratio()
+        improved = self.valid is None and not searching
         if self.valid is not None:
             measured = self._measure(self.valid)
             line |= {f"valid/{name}": value for name, value in measured.items()}
-            improved = self._judge(measured[settings.monitor])
+            improved = not searching and self._judge(measured[settings.monitor])
         progress.epoch += 1
         progress.batch = progress.rows = 0
         progress.loss_sum = 0.0
-        progress.finished = progress.epoch >= settings.epochs or progress.strikes >= settings.strikes
+        epochs = progress.epoch - (self.select.epochs if self.select else 0)
+        progress.finished = epochs >= settings.epochs or progress.strikes >= settings.strikes
         if improved:
             progress.best_step = progress.step
         return line
@@ -197,8 +239,10 @@ class Fit:
         measured["auc_minus_log_loss"] = measured["auc"] - measured["log_loss"]
         if g is not None:
             measured["gauc"] = grouped_auc(y[known], s[known], g, weights=w).value
+        kept = "" if self._gates is None else f"; searching, {self._gates.feature_ratio():.1%} of the values stay"
         console.print(
-            f"epoch {self.progress.epoch + 1}: valid AUC {measured['auc']:.5f}, log loss {measured['log_loss']:.5f}"
+            f"epoch {self.progress.epoch + 1}: valid AUC {measured['auc']:.5f}, "
+            f"log loss {measured['log_loss']:.5f}{kept}"
         )
         return measured
 

@@ -13,6 +13,7 @@ from ctrgate.features.layout import Layout
 from ctrgate.lookups.collection import Lookups
 from ctrgate.models.inputs import FusedRule, TablesConfig, plan_inputs
 from ctrgate.models.network import Network, NetworkConfig
+from ctrgate.training.selection import SelectConfig, ValueGates
 
 __all__ = ["CtrModel", "build_model"]
 
@@ -23,24 +24,33 @@ class CtrModel(nn.Module):
     Args:
         lookups: The tables.
         network: What stands above them.
+        gates: Factors of single values, before the lookups; None without feature selection.
         precision: ``bf16`` runs the network under autocast; rows and logits stay fp32.
     """
 
-    def __init__(self, lookups: Lookups, network: Network, *, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    def __init__(
+        self,
+        lookups: Lookups,
+        network: Network,
+        *,
+        gates: ValueGates | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
         super().__init__()
         self.lookups = lookups
         self.network = network
+        self.gates = gates
         self.precision = precision
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that training moves: tables at their logical width, and the network."""
+        """Numbers that training moves: tables at their logical width, and the network; value gates not counted."""
         tables = sum(spec.num_rows * spec.dim for spec, _ in self.lookups.tables())
         return tables + sum(parameter.numel() for parameter in self.network.parameters())
 
     def forward(self, batch: Batch) -> tuple[Output, Tensor]:
         """The output, and the sum of squares of all looked-up vectors (for L2 on them)."""
-        fields = self.lookups(batch)
+        fields = self.lookups(batch if self.gates is None else self.gates(batch))
         squares = torch.stack([rows.square().sum() for rows in fields.rows.values()]).sum()
         device = batch.numbers.device.type
         context = torch.autocast(device, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
@@ -55,6 +65,7 @@ def build_model(
     layout: Layout,
     tables: TablesConfig,
     seed: int,
+    select: SelectConfig | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> CtrModel:
     """The model of a run, at its start; the seed decides every weight.
@@ -70,8 +81,10 @@ def build_model(
         fused={"lr": rule.learning_rate, "eps": rule.eps},
         seed=seed,
         dropout=tables.dropout,
+        gated=select is not None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(config, inputs=inputs)
-    return CtrModel(lookups, network, precision=precision)
+    gates = ValueGates(select, layout=layout) if select is not None else None
+    return CtrModel(lookups, network, gates=gates, precision=precision)

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from ctrgate.config import settings
 from ctrgate.contracts import Batch, Output
+from ctrgate.training.selection import ValueGates
 
-__all__ = ["ClickObjective", "ObjectiveConfig", "click_loss"]
+__all__ = ["ClickObjective", "ObjectiveConfig", "click_loss", "selection_loss"]
 
 
 @settings
@@ -36,7 +37,7 @@ class ClickObjective:
         self.label_weights = label_weights
 
     def __call__(self, output: Output, batch: Batch) -> Tensor:
-        """The loss of a batch, and the network's own terms added."""
+        """The loss of a batch, with the network's own terms added."""
         if output.logits is None or batch.labels is None:
             raise ValueError("a click objective needs a network with logits and a batch with labels")
         loss = click_loss(output.logits, batch.labels, row_weights=batch.weights, label_weights=self.label_weights)
@@ -56,3 +57,8 @@ def click_loss(logits: Tensor, labels: Tensor, *, row_weights: Tensor | None, la
     losses = functional.binary_cross_entropy_with_logits(logits.float(), labels.nan_to_num(0.0), reduction="none")
     weights = known.float() if row_weights is None else known * row_weights.unsqueeze(1)
     return ((losses * weights).sum(0) / weights.sum(0).clamp(min=torch.finfo(torch.float32).tiny) * label_weights).sum()
+
+
+def selection_loss(gates: ValueGates, *, penalty: float) -> Tensor:
+    """``penalty * sum over all values of how far their gates are open`` (OptFS, WWW 2023), whatever the batch holds."""
+    return penalty * gates.penalty()

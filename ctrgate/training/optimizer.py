@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.model import CtrModel
+from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings
 
 __all__ = ["Optimizer"]
@@ -15,6 +16,8 @@ __all__ = ["Optimizer"]
 class Optimizer:
     """Adam with coupled L2, clipping and a learning rate that can be cut.
 
+    Value gates have neither L2 nor clipping, and may have a rate of their own.
+
     L2 enters the gradient before clipping, ``g + lambda w``, over whole tables and the projections beside them: what
     differentiating ``lambda / 2 * |W|^2`` gives (FuxiCTR's embedding regulariser), without building that graph.
 
@@ -22,9 +25,12 @@ class Optimizer:
         model: Whose parameters move.
         train: Learning rate, clipping and the network's L2.
         tables: The tables' rule.
+        select: The gates' search, where there is one.
     """
 
-    def __init__(self, model: CtrModel, *, train: TrainSettings, tables: TablesConfig) -> None:
+    def __init__(
+        self, model: CtrModel, *, train: TrainSettings, tables: TablesConfig, select: SelectConfig | None = None
+    ) -> None:
         self._model, self._train, self._rule = model, train, tables.rule
         self.parameters: dict[str, Tensor] = {
             f"network.{name}": parameter for name, parameter in model.network.named_parameters()
@@ -32,8 +38,21 @@ class Optimizer:
         self.parameters |= {f"table.{name}": weight for name, weight in model.lookups.dense_tables().items()}
         table_l2 = tables.rule.l2 if isinstance(tables.rule, DenseRule) else 0.0
         self._l2 = {name: table_l2 if _beside_tables(name) else train.network_l2 for name in self.parameters}
-        self._adam = torch.optim.Adam(self.parameters.values(), lr=train.learning_rate, eps=train.eps, fused=True)
-        self.factor = 1.0
+        self._l2 |= {f"network.{name}": 0.0 for name in model.network.spared_by_l2()}
+        self._clipped = list(self.parameters.values())
+        gates = {f"gate.{name}": logits for name, logits in model.gates.named_parameters()} if model.gates else {}
+        self.parameters |= gates
+        self._gates = list(gates.values())
+        self._gates_rate = (select.learning_rate if select else None) or train.learning_rate
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all that was gathered, and cuts of the learning rate."""
+        groups = [{"params": self._clipped, "lr": self._train.learning_rate}]
+        if self._gates:
+            groups.append({"params": self._gates, "lr": self._gates_rate})
+        self._adam = torch.optim.Adam(groups, lr=self._train.learning_rate, eps=self._train.eps, fused=True)
+        self.set_factor(1.0)
 
     def step(self, loss: Tensor, *, number: int) -> None:
         """Back-propagate a loss and move everything.
@@ -46,10 +65,11 @@ class Optimizer:
         torch.autograd.backward(loss)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                if self._l2[name] and parameter.grad is not None:
-                    parameter.grad.add_(parameter, alpha=self._l2[name])
+                l2 = self._l2.get(name, 0.0)
+                if l2 and parameter.grad is not None:
+                    parameter.grad.add_(parameter, alpha=l2)
         if self._train.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self._train.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._clipped, self._train.clip_norm)
         self._adam.step()
         if isinstance(self._rule, FusedRule) and self._rule.decay and (number + 1) % self._rule.decay_every == 0:
             with torch.no_grad():
@@ -65,8 +85,8 @@ class Optimizer:
     def set_factor(self, factor: float) -> None:
         """Multiply every starting rate by ``factor``; none falls below ``min_learning_rate``."""
         self.factor = factor
-        for group in self._adam.param_groups:
-            group["lr"] = self.learning_rate
+        for group, rate in zip(self._adam.param_groups, (self.learning_rate, self._gates_rate * factor), strict=False):
+            group["lr"] = rate
         if isinstance(self._rule, FusedRule):
             self._model.lookups.set_learning_rate(max(self._rule.learning_rate * factor, self._train.min_learning_rate))
 

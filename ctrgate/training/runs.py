@@ -23,6 +23,7 @@ from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.registry import ModelConfig
 from ctrgate.training.checkpoint import Checkpoints, load_weights
 from ctrgate.training.model import CtrModel, build_model
+from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings
 
 __all__ = ["Restored", "RunFolder", "RunSettings", "restore"]
@@ -52,6 +53,8 @@ class RunSettings:
     """The network."""
     train: TrainSettings = field(default_factory=TrainSettings)
     """How it is fitted."""
+    select: SelectConfig | None = None
+    """A search for the values that keep their rows, before training; null for none."""
 
     @property
     def folder(self) -> RunFolder:
@@ -155,6 +158,7 @@ def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Re
         layout=prepared.layout,
         tables=settings.tables,
         seed=settings.seed,
+        select=settings.select,
         precision=settings.train.precision,
     )
     load_weights(model, checkpoint)
@@ -176,6 +180,7 @@ class _Plain:
     model: Any = None
     objective: Any = None
     train: Any = None
+    select: Any = None
 
     def sections(self) -> dict[str, Any]:
         """The sections by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,14 +91,22 @@ def naive(tables: dict[str, torch.Tensor], lookup: Lookup) -> torch.Tensor:
     return torch.stack(result)
 
 
+def gated() -> Batch:
+    """The batch with a factor for each id, the same for the same id."""
+    factors = {name: torch.linspace(-1.0, 2.0, 9)[ids.values].requires_grad_() for name, ids in BATCH.ids.items()}
+    ids = {name: replace(of, factors=factors[name]) for name, of in BATCH.ids.items()}
+    return replace(BATCH, ids=ids)
+
+
 def found(fields: Fields, lookup: Lookup) -> torch.Tensor:
     if lookup.pooling == "none":
         return fields.sequence(lookup.sequence)[lookup.name.removeprefix(f"{lookup.sequence}/")]
     return fields.rows[lookup.name]
 
 
-def lookups(rule: str, *, seed: int = 0) -> Lookups:
-    return Lookups([spec(name, dim=dim, rule=rule) for name, dim in TABLES.items()], LOOKUPS, fused=FUSED, seed=seed)
+def lookups(rule: str, *, seed: int = 0, gated: bool = False) -> Lookups:
+    tables = [spec(name, dim=dim, rule=rule) for name, dim in TABLES.items()]
+    return Lookups(tables, LOOKUPS, fused=FUSED, seed=seed, gated=gated)
 
 
 def _named(module: Lookups) -> dict[str, torch.Tensor]:
@@ -117,6 +126,25 @@ def test_training_and_serving_lookups_equal_the_naive_form(rule: str, lookup: Lo
     twin = TableLookup(tables, LOOKUPS)
     torch.testing.assert_close(found(module(BATCH), lookup).detach(), expected)
     torch.testing.assert_close(found(twin(BATCH), lookup), expected)
+
+
+@pytest.mark.parametrize("rule", ["fused", "dense"])
+@pytest.mark.parametrize("lookup", LOOKUPS, ids=lambda lookup: lookup.name)
+def test_factors_of_ids_are_those_of_rows_and_get_their_gradient(rule: str, lookup: Lookup) -> None:
+    module = lookups(rule, gated=True)
+    tables = {name: rows.requires_grad_() for name, rows in logical(module).items()}
+    factor = torch.linspace(-1.0, 2.0, 9).requires_grad_()
+    expected = naive({name: rows * factor.unsqueeze(1) for name, rows in tables.items()}, lookup)
+    batch = gated()
+    looked_up = found(module(batch), lookup)
+    torch.testing.assert_close(looked_up, expected)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    (expected * weights).sum().backward()
+    (looked_up * weights).sum().backward()
+    ids = batch.ids[lookup.column]
+    assert ids.factors is not None
+    by_id = torch.zeros(9).index_add(0, ids.values, ids.factors.grad)
+    torch.testing.assert_close(by_id, factor.grad)
 
 
 @pytest.mark.parametrize("rule", ["fused", "dense"])
