@@ -42,6 +42,7 @@ SECTIONS = (
     "compare",
     "promote",
     "select",
+    "widths",
     "daily",
 )
 

@@ -86,8 +86,7 @@ class RunFolder:
         """
         environment = _environment(seed, prepared)
         if self.config.exists():
-            earlier = load(self.config, _Plain)
-            differing = _differences(earlier.sections(), config)
+            differing = _differences(self.settings(), config)
             known = json.loads((self.path / "environment.json").read_text())
             if known["encoder"] != environment["encoder"]:
                 differing.append("the prepared data")
@@ -100,6 +99,10 @@ class RunFolder:
         with atomic_file(self.config) as temporary:
             temporary.write_text(to_yaml(config))
         write_json(self.path / "environment.json", environment)
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved run file by section, as it was trained; passwords in it are masked."""
+        return load(self.config, _Plain).sections()
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add one line to metrics.jsonl."""
@@ -181,6 +184,7 @@ class _Plain:
     objective: Any = None
     train: Any = None
     select: Any = None
+    tracking: Any = None
 
     def sections(self) -> dict[str, Any]:
         """The sections by name."""
@@ -189,7 +193,7 @@ class _Plain:
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings that differ, by path; only those that bear on the result."""
-    compared = [name for name in earlier if name not in ("runs", "name")]
+    compared = [name for name in earlier if name not in ("runs", "name", "tracking")]
     return [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
 
 
