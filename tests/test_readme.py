@@ -1,4 +1,5 @@
 import datetime
+import importlib
 import re
 import shlex
 import subprocess
@@ -8,13 +9,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from ctrgate import cli
 from ctrgate.config import SECTIONS
+from ctrgate.contracts import Batch, Ids
+from ctrgate.features.layout import Field, Layout
+from ctrgate.models.inputs import TablesConfig
+from ctrgate.training.model import build_model
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+) (\S+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```([\w-]+) (\S+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
 
 def clicks(num_rows: int) -> pl.DataFrame:
@@ -57,7 +63,7 @@ def test_the_worked_example_runs_as_it_is_printed(
                 assert program == "ctrgate"
                 assert cli.main(arguments) == 0, f"{line}\n{capfd.readouterr().err}"
                 commands.append(arguments[0])
-        else:
+        elif language == "python":
             shown = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
             assert "score" in shown.stdout
     assert commands == ["prepare", "train", "evaluate", "export", "score", "report", "train"]
@@ -68,6 +74,29 @@ def test_the_worked_example_runs_as_it_is_printed(
     assert len(lines) == len(commands), "one line of JSON from each verb"
     assert Path("runs/clicks/report/index.html").is_file()
     assert Path("runs/clicks_wide/checkpoints").is_dir()
+
+
+def test_the_network_that_is_printed_fits_the_contracts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ((name, text),) = [(name, text) for language, name, text in BLOCKS if language == "python-file"]
+    (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = importlib.import_module(Path(name).stem).GatedSumConfig
+    layout = Layout(
+        fields=(Field(name="user", kind="id", table="user"), Field(name="price", kind="number")),
+        sequences=(),
+        tables={"user": 5},
+        labels=("click", "buy"),
+        roles={},
+    )
+    rows = Batch(num_rows=3, ids={"user": Ids(values=torch.tensor([2, 3, 4]))}, numbers=torch.ones(3, 1))
+    for gated in (True, False):
+        model = build_model(config(gated=gated), layout=layout, tables=TablesConfig(dim=4), seed=0).eval()
+        logits = model(rows)[0].logits
+        assert logits.shape == (3, 2)
+        assert logits.isfinite().all()
+        fields = torch.randn(3, 2, 4)
+        assert torch.equal(model.network.body.gate(fields), fields)  # a new gate changes nothing
+    assert f"| {config.__name__}" in README
 
 
 def test_every_verb_has_its_line():
