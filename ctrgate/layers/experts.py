@@ -30,12 +30,21 @@ class ExpertGate(nn.Module):
 
     slot: ClassVar[str] = "expert"
 
+    def __init__(self, num_experts: int) -> None:
+        super().__init__()
+        self.num_experts = num_experts
+
     def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         raise NotImplementedError
 
+    def untrained(self) -> dict[str, str]:
+        """Parameters that get no gradient, with the reason."""
+        names = [name for name, _ in self.named_parameters()] if self.num_experts == 1 else []
+        return dict.fromkeys(names, "the weight of a single expert is 1 whatever they are")
+
 
 class SoftmaxGate(ExpertGate):
-    """``softmax(A c + a)``: every expert takes part (MMoE, KDD 2018; PLE, RecSys 2020).
+    """``softmax(A c + a)``: every expert takes part (slot: expert; MMoE, KDD 2018; PLE, RecSys 2020).
 
     Args:
         context_dim: C.
@@ -44,7 +53,7 @@ class SoftmaxGate(ExpertGate):
     """
 
     def __init__(self, context_dim: int, num_experts: int, *, hidden_dims: Sequence[int] = ()) -> None:
-        super().__init__()
+        super().__init__(num_experts)
         self.scores = Mlp(context_dim, hidden_dims=hidden_dims, output_dim=num_experts)
 
     def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -52,12 +61,12 @@ class SoftmaxGate(ExpertGate):
 
 
 class NoisyTopK(ExpertGate):
-    """``softmax(keep_top_k(c W_g + noise * softplus(c W_n)))``, noise in training alone (ICLR 2017, arXiv 1701.06538).
+    """``softmax(keep_top_k(c W_g + noise * softplus(c W_n)))``, noise in training alone (slot: expert).
 
-    Both matrices start at zero, so that chance alone routes at first. Two terms even the experts' use out:
-    ``w_i CV^2(sum_b weights)`` and ``w_l CV^2(sum_b P)``, ``CV^2 = variance / mean^2`` and ``P_i`` the chance that
-    expert i stays among the k best if its noise alone is drawn again. With one expert, CV^2 is 0; with k = K all
-    experts are chosen and the load has no term.
+    Shazeer et al., ICLR 2017, arXiv 1701.06538. Both matrices start at zero, so that chance alone routes at first. Two
+    terms even the experts' use out: ``w_i CV^2(sum_b weights)`` and ``w_l CV^2(sum_b P)``, ``CV^2 = variance / mean^2``
+    and ``P_i`` the chance that expert i stays among the k best if its noise alone is drawn again. With one expert, CV^2
+    is 0; with k = K all experts are chosen and the load has no term.
 
     Args:
         context_dim: C.
@@ -70,7 +79,7 @@ class NoisyTopK(ExpertGate):
     def __init__(
         self, context_dim: int, num_experts: int, *, num_chosen: int = 2, importance: float = 0.1, load: float = 0.1
     ) -> None:
-        super().__init__()
+        super().__init__(num_experts)
         self.num_chosen = min(num_chosen, num_experts)
         self._importance, self._load = importance, load
         self.scores = nn.Linear(context_dim, num_experts, bias=False)
@@ -91,19 +100,14 @@ class NoisyTopK(ExpertGate):
             terms["load"] = self._load * squared_variation(load)
         return weights, terms
 
-    def untrained(self) -> dict[str, str]:
-        """Parameters that get no gradient, with the reason."""
-        if self.scores.out_features > 1:
-            return {}
-        return dict.fromkeys(("scores.weight", "noise.weight"), "the weight of one expert is 1 whatever they are")
-
 
 class DenseToSparse(ExpertGate):
-    """``softmax(A2 relu(A1 c + a1) / t + a2 / t)`` of the k best, with a temperature that falls (arXiv 2112.14397).
+    """``softmax(A2 relu(A1 c + a1) / t + a2 / t)`` of the k best, with a temperature that falls (slot: expert).
 
-    t falls from ``hottest`` to ``coldest``, linearly in its logarithm, over the first ``anneal_steps`` steps, in which
-    all experts take part; then the k best alone. t is not learned and the scores have a hidden layer: both avoid the
-    slow rates of a learned temperature (after Nguyen et al., ICML 2024). The paper adds Gumbel noise; this does not.
+    After Nie et al., arXiv 2112.14397. t falls from ``hottest`` to ``coldest``, linearly in its logarithm, over the
+    first ``anneal_steps`` steps, in which all experts take part; then the k best alone. t is not learned and the scores
+    have a hidden layer: both avoid the slow rates of a learned temperature (after Nguyen et al., ICML 2024). The paper
+    adds Gumbel noise; this does not.
 
     Args:
         context_dim: C.
@@ -128,7 +132,7 @@ class DenseToSparse(ExpertGate):
         coldest: float = 0.3,
         anneal_steps: int = 1_000,
     ) -> None:
-        super().__init__()
+        super().__init__(num_experts)
         self.num_chosen = min(num_chosen, num_experts)
         self.scores = Mlp(context_dim, hidden_dims=(hidden_dim,), output_dim=num_experts)
         self._hottest, self._coldest, self._anneal_steps = hottest, coldest, anneal_steps
@@ -170,7 +174,7 @@ class DSelectK(ExpertGate):
     def __init__(
         self, context_dim: int, num_experts: int, *, num_chosen: int = 2, gamma: float = 1.0, entropy: float = 1e-3
     ) -> None:
-        super().__init__()
+        super().__init__(num_experts)
         self.num_chosen = num_chosen
         num_bits = math.ceil(math.log2(num_experts))
         bits = torch.arange(num_experts)[:, None] >> torch.arange(num_bits)
@@ -187,28 +191,28 @@ class DSelectK(ExpertGate):
         z = self.bits(context).float().unflatten(1, (self.num_chosen, -1))
         step = smooth_step(z, gamma=self._gamma).unsqueeze(2)  # (B, k, 1, bits)
         chosen = torch.where(self.codes, step, 1 - step).prod(dim=3)  # (B, k, K)
-        weights = torch.einsum("bs,bsk->bk", mix, chosen)
+        weights = (mix.unsqueeze(2) * chosen).sum(dim=1)  # a product of matrices would be bf16 under autocast
         if not self.training:
             return weights, {}
-        terms = {"entropy": self._entropy * _entropy(chosen).mean()}
+        terms = {"entropy": self._entropy * _mean(_entropy(chosen))}
         if not self._is_full:
-            terms["unused_codes"] = self._entropy * (1 / chosen.sum(dim=2).clamp(min=1e-3)).mean()
+            terms["unused_codes"] = self._entropy * _mean(1 / chosen.sum(dim=2).clamp(min=1e-3))
         return weights, terms
 
     def untrained(self) -> dict[str, str]:
         """Parameters that get no gradient, with the reason."""
-        why = "the weight of one expert is 1 whatever they are" if self.bits is None else ""
-        why = why or ("a softmax over one selector is 1" if self.num_chosen == 1 else "")
-        return dict.fromkeys(("mix.weight", "mix.bias"), why) if why else {}
+        mix = ("mix.weight", "mix.bias") if self.num_chosen == 1 else ()
+        return super().untrained() | dict.fromkeys(mix, "a softmax over one selector is 1")
 
 
 class Comet(ExpertGate):
-    """k trees that each lead a row to few experts, which stand at the leaves in a learned order (KDD 2023).
+    """k trees that each lead a row to few experts, which stand at the leaves in a learned order (slot: expert).
 
-    At a node the row goes right with the chance ``S(w c + b)``, S a smooth step, so that far from the border it takes
-    one way alone. Leaf l of a tree is reached with the chance ``q_l``; with ``s_l = a_l(c) + log q_l``, the weights are
-    a softmax over the leaves of all trees, those of one leaf number summed, then placed by a permutation. Term: the
-    mean entropy of q. Fewer experts than leaves leave the last ones empty.
+    Ibrahim et al., KDD 2023. At a node the row goes right with the chance ``S(w c + b)``, S a smooth step, so that far
+    from the border it takes one way alone. Leaf l of a tree is reached with the chance ``q_l``; with ``s_l = a_l(c) +
+    log q_l``, the weights are a softmax over the leaves of all trees, those of one leaf number summed, then placed by a
+    permutation. Term: the mean entropy of q. K experts are the K leaves of a tree of K - 1 nodes in heap order, so that
+    where K is no power of two some leaves lie one level higher (the authors' code leaves leaves empty instead).
 
     The order (``permutation_steps > 0``): Sinkhorn's iteration makes a doubly stochastic matrix of a learned ``K x K``
     one, while over these steps the temperature falls from 1e-3 to 1e-7 (linearly in its logarithm), the iterations
@@ -228,6 +232,7 @@ class Comet(ExpertGate):
 
     paths: Tensor
     turns: Tensor
+    shorter: Tensor
     steps: Tensor
     permutation: Tensor
 
@@ -242,18 +247,17 @@ class Comet(ExpertGate):
         permutation_steps: int = 0,
         permutation_entropy: float = 1e-4,
     ) -> None:
-        super().__init__()
-        self.num_chosen, self.num_experts = num_chosen, num_experts
-        depth = math.ceil(math.log2(num_experts))
-        levels = torch.arange(depth)
-        leaves = torch.arange(2**depth)[:, None]
-        # A leaf's number, read from its highest bit, tells the turns; the nodes above it in heap order follow.
-        paths = (2**levels - 1) + (leaves >> (depth - levels))
-        self.register_buffer("paths", paths, persistent=False)
-        self.register_buffer("turns", (leaves >> (depth - 1 - levels) & 1).bool(), persistent=False)
+        super().__init__(num_experts)
+        self.num_chosen = num_chosen
+        ways = [_way(num_experts - 1 + leaf) for leaf in range(num_experts)]
+        depth = max(len(way) for way in ways)
+        # A leaf one level higher has a way one node shorter, which is filled and counts as certain.
+        self.register_buffer("paths", _table(ways, place=0, depth=depth, fill=0).long(), persistent=False)
+        self.register_buffer("turns", _table(ways, place=1, depth=depth, fill=0).bool(), persistent=False)
+        self.register_buffer("shorter", _table(ways, place=2, depth=depth, fill=1).bool(), persistent=False)
         self._gamma, self._entropy = gamma, entropy
         self._permutation_steps, self._permutation_entropy = permutation_steps, permutation_entropy
-        self.nodes = _small_linear(context_dim, num_chosen * (2**depth - 1), gamma=gamma) if depth else None
+        self.nodes = _small_linear(context_dim, num_chosen * (num_experts - 1), gamma=gamma) if depth else None
         self.leaves = xavier_linear(context_dim, num_chosen * num_experts)
         searched = permutation_steps > 0 and num_experts > 1
         self.placement = nn.Parameter(torch.randn(num_experts, num_experts) * 1e-3) if searched else None
@@ -263,24 +267,25 @@ class Comet(ExpertGate):
     def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         scores = self.leaves(context).float().unflatten(1, (self.num_chosen, self.num_experts))
         reached = self._reached(context)
-        here = reached[:, :, : self.num_experts]
-        scores = (scores + here.clamp(min=torch.finfo(torch.float32).tiny).log()).masked_fill(here <= 0, _LOWEST)
+        scores = (scores + reached.clamp(min=torch.finfo(torch.float32).tiny).log()).masked_fill(reached <= 0, _LOWEST)
         weights = scores.flatten(1).softmax(dim=1).unflatten(1, (self.num_chosen, -1)).sum(dim=1)
         terms: dict[str, Tensor] = {}
         permutation = self.permutation
         if self.training:
             permutation = self._search(terms) if self.placement is not None else permutation
-            terms["entropy"] = self._entropy * _entropy(reached).mean()
+            terms["entropy"] = self._entropy * _mean(_entropy(reached))
             self.steps += 1
-        return weights @ permutation, terms
+        # Not a product of matrices, which would be bf16 under autocast.
+        weights = (weights.unsqueeze(2) * permutation).sum(dim=1)
+        return weights / weights.sum(dim=1, keepdim=True), terms  # a matrix of the search is not yet quite stochastic
 
     def _reached(self, context: Tensor) -> Tensor:
-        """The chance q of each leaf, ``(B, k, leaves)``."""
+        """The chance q of each leaf, ``(B, k, K)``."""
         if self.nodes is None:
             return torch.ones(context.size(0), self.num_chosen, 1, device=context.device)
         z = self.nodes(context).float().unflatten(1, (self.num_chosen, -1))
-        right = smooth_step(z, gamma=self._gamma)[:, :, self.paths]  # (B, k, leaves, depth)
-        return torch.where(self.turns, right, 1 - right).prod(dim=3)
+        right = smooth_step(z, gamma=self._gamma)[:, :, self.paths]  # (B, k, K, depth)
+        return torch.where(self.turns, right, 1 - right).masked_fill(self.shorter, 1.0).prod(dim=3)
 
     def _search(self, terms: dict[str, Tensor]) -> Tensor:
         """The matrix of this step; evaluation reads the last one, in the end a permutation."""
@@ -302,6 +307,20 @@ class Comet(ExpertGate):
         return matrix
 
 
+def _way(node: int) -> list[tuple[int, int, int]]:
+    """The nodes above one of a heap, the root first, each with whether the way turns right there; and a zero."""
+    way: list[tuple[int, int, int]] = []
+    while node > 0:
+        way.append(((node - 1) // 2, int(node % 2 == 0), 0))
+        node = (node - 1) // 2
+    return way[::-1]
+
+
+def _table(ways: Sequence[Sequence[tuple[int, int, int]]], *, place: int, depth: int, fill: int) -> Tensor:
+    """One part of all ways, ``(K, depth)``, shorter ones filled."""
+    return torch.tensor([[step[place] for step in way] + [fill] * (depth - len(way)) for way in ways])
+
+
 def smooth_step(z: Tensor, *, gamma: float) -> Tensor:
     """0 up to ``-gamma / 2``, 1 from ``gamma / 2``, between them the cubic with slope 0 at both (ICML 2020).
 
@@ -309,17 +328,17 @@ def smooth_step(z: Tensor, *, gamma: float) -> Tensor:
         >>> smooth_step(torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]), gamma=1.0).tolist()
         [0.0, 0.0, 0.5, 1.0, 1.0]
     """
-    inside = z.clamp(-gamma / 2, gamma / 2)
-    result: Tensor = inside * (3 / (2 * gamma)) - inside.pow(3) * (2 / gamma**3) + 0.5
-    return result
+    inside = (z / gamma).clamp(-0.5, 0.5)
+    return 0.5 + inside * (1.5 - 2 * inside.square())
 
 
 def top_k_softmax(scores: Tensor, num_chosen: int) -> Tensor:
     """A softmax over the best scores of each row, zero for the others; of equal ones the first stay."""
     if num_chosen >= scores.size(1):
         return scores.softmax(dim=1)
-    best = scores.topk(num_chosen, dim=1)
-    return torch.zeros_like(scores).scatter(1, best.indices, best.values.softmax(dim=1))
+    best, places = scores.sort(dim=1, descending=True, stable=True)
+    best, places = best[:, :num_chosen], places[:, :num_chosen]
+    return torch.zeros_like(scores).scatter(1, places, best.softmax(dim=1))
 
 
 def squared_variation(values: Tensor) -> Tensor:
@@ -340,7 +359,7 @@ def chance_of_choice(clean: Tensor, noisy: Tensor, spread: Tensor, *, num_chosen
     best = noisy.topk(num_chosen + 1, dim=1).values
     inner, outer = best[:, num_chosen - 1 : num_chosen], best[:, num_chosen:]
     threshold = torch.where(noisy >= inner, outer, inner)
-    chance: Tensor = torch.special.ndtr((clean - threshold) / spread)
+    chance: Tensor = torch.special.ndtr((clean - threshold) / spread.clamp(min=1e-6))
     return chance
 
 
@@ -354,6 +373,11 @@ def sinkhorn(scores: Tensor, *, iterations: int) -> Tensor:
         scores = scores - scores.logsumexp(dim=1, keepdim=True)
         scores = scores - scores.logsumexp(dim=0, keepdim=True)
     return scores.exp()
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean; 0 of nothing."""
+    return values.sum() / max(values.numel(), 1)
 
 
 def _entropy(probabilities: Tensor) -> Tensor:

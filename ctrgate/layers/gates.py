@@ -215,13 +215,14 @@ class PersonalGate(nn.Module):
     """Scale a vector by what the row's context and the vector itself say, without moving the vector (slot: field).
 
     ``y = x * 2 sigmoid(A2 relu(A1 [c, stopgrad(x)] + a1) + a2)``: the gate of PEPNet (KDD 2023, arXiv 2302.01115), on
-    embeddings (EPNet) or on the input of each hidden layer (PPNet). ``A2 = a2 = 0`` at the start, so that a new gate
-    changes nothing (the paper leaves the start open).
+    embeddings (EPNet) or on the input of each hidden layer (PPNet). At the start ``a2 = 0`` and the factor is near 1;
+    ``identity_start`` zeroes ``A2`` too, so that a new gate changes nothing.
 
     Args:
         feature_dim: D, width of what is gated.
         context_dim: C, width of the context.
         hidden_dim: Width of the gate's hidden layer.
+        identity_start: Start at a factor of exactly 1 (not in the paper).
 
     Shape:
         - features: ``(B, D)``
@@ -231,11 +232,12 @@ class PersonalGate(nn.Module):
 
     slot: ClassVar[str] = "field"
 
-    def __init__(self, *, feature_dim: int, context_dim: int, hidden_dim: int) -> None:
+    def __init__(self, *, feature_dim: int, context_dim: int, hidden_dim: int, identity_start: bool = False) -> None:
         super().__init__()
         self.hidden = xavier_linear(context_dim + feature_dim, hidden_dim)
         self.output = xavier_linear(hidden_dim, feature_dim)
-        nn.init.zeros_(self.output.weight)
+        if identity_start:
+            nn.init.zeros_(self.output.weight)
 
     def forward(self, features: Tensor, context: Tensor) -> Tensor:
         return features * self.factor(features, context)

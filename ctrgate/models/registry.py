@@ -24,6 +24,7 @@ from ctrgate.models.mask_net import MaskNetConfig
 from ctrgate.models.mixture_of_experts import MixtureOfExpertsConfig
 from ctrgate.models.mmoe import MMoEConfig
 from ctrgate.models.ple import PLEConfig
+from ctrgate.models.ppnet import PPNetConfig
 
 __all__ = ["ModelConfig"]
 
@@ -45,6 +46,7 @@ ModelConfig = Annotated[
     | GMLPConfig
     | MixtureOfExpertsConfig
     | MMoEConfig
-    | PLEConfig,
+    | PLEConfig
+    | PPNetConfig,
     Discriminator("name"),
 ]

@@ -67,6 +67,8 @@ def variants(config: type) -> list[object]:
     if "gate1_context" in hints:
         contexts = {"gate1_context": ("user", "price", "image"), "gate2_context": ("item", "tags")}
         found.append(config(**base, **contexts, num_heads=2, gate_hidden=5))
+    if "gate_context" in hints:
+        found.append(config(**base, gate_context=("user", "price", "tags")))
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
