@@ -11,11 +11,13 @@ from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.features.layout import Field, Layout
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.dnn import DNNConfig
+from ctrgate.models.gmlp import GMLPConfig
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.loop import replace_by_unknown
 from ctrgate.training.model import CtrModel, build_model
-from ctrgate.training.objective import ClickObjective, click_loss
+from ctrgate.training.objective import ClickObjective, click_loss, selection_loss
 from ctrgate.training.optimizer import Optimizer
+from ctrgate.training.selection import ContinuationConfig
 from ctrgate.training.settings import TrainSettings
 
 LAYOUT = Layout(
@@ -129,3 +131,42 @@ def test_the_unknown_share_replaces_real_ids_only() -> None:
     assert (replaced[moved] == 1).all()
     assert not moved[values < 2].any()
     assert float(moved[values > 1].float().mean()) == pytest.approx(0.1, abs=0.01)
+
+
+def test_l2_leaves_the_factors_alone_that_say_so() -> None:
+    layout = Layout(
+        fields=(*LAYOUT.fields, Field(name="item", kind="id", table="item")),
+        sequences=(),
+        tables={"user": 9, "item": 9},
+        labels=("click",),
+        roles={},
+    )
+    config = GMLPConfig(num_blocks=1, hidden_dim=4, residual="rezero")
+    trained = build_model(config, layout=layout, tables=TablesConfig(dim=4, rule=DenseRule()), seed=0)
+    optimizer = Optimizer(trained, train=TrainSettings(network_l2=0.5, learning_rate=0.1), tables=TablesConfig())
+    with torch.no_grad():
+        trained.network.body.blocks[0].residual.alpha.fill_(2.0)
+        narrow = trained.network.body.blocks[0].narrow.weight.clone()
+    loss = sum(parameter.sum() * 0 for parameter in trained.network.parameters())
+    optimizer.step(loss, number=0)
+    assert float(trained.network.body.blocks[0].residual.alpha) == 2.0
+    assert not torch.equal(trained.network.body.blocks[0].narrow.weight, narrow)
+
+
+def test_gates_of_values_have_a_rate_of_their_own_and_neither_l2_nor_clipping() -> None:
+    select = ContinuationConfig(learning_rate=0.25)
+    config = DNNConfig(mlp=MlpConfig(hidden=(5,), batch_norm=False))
+    tables = TablesConfig(dim=4, init_std=0.5, rule=DenseRule(l2=0.3))
+    trained = build_model(config, layout=LAYOUT, tables=tables, seed=0, select=select)
+    settings = TrainSettings(network_l2=0.5, learning_rate=0.1, clip_norm=1e-3)
+    optimizer = Optimizer(trained, train=settings, tables=tables, select=select)
+    assert trained.gates is not None
+    gate = trained.gates.by_table()["user"]
+    optimizer.step(selection_loss(trained.gates, penalty=3.0), number=0)
+    slope = 3.0 * math.exp(0.5) / (1 + math.exp(0.5)) ** 2
+    torch.testing.assert_close(gate.logits.grad[1:], torch.full((8,), slope))  # of the penalty alone, unclipped
+    torch.testing.assert_close(gate.logits.detach()[1:], torch.full((8,), 0.25))  # one step of Adam: its own rate
+    optimizer.set_factor(0.1)
+    before = gate.logits.detach().clone()
+    optimizer.step(selection_loss(trained.gates, penalty=3.0), number=1)
+    torch.testing.assert_close(before[1:] - gate.logits.detach()[1:], torch.full((8,), 0.025), atol=2e-3, rtol=0)
