@@ -19,6 +19,7 @@ from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.models.registry import ModelConfig
 from ctrgate.training.model import CtrModel, build_model
+from ctrgate.training.selection import ContinuationConfig
 
 CONFIGS = typing.get_args(typing.get_args(ModelConfig)[0])
 ROOT = Path(__file__).parents[2]
@@ -157,6 +158,24 @@ def test_every_parameter_gets_a_gradient_but_the_listed_ones(config: object) -> 
     names |= {f"table.{name}": p for name, p in trained.lookups.dense_tables().items()}
     still = {name for name, p in names.items() if p.grad is None or not p.grad.any()}
     assert still == {f"network.{name}" for name in trained.network.untrained()}
+
+
+@pytest.mark.parametrize("config", CASES)
+def test_new_value_gates_change_nothing_and_a_dropped_value_is_what_padding_is(config: object) -> None:
+    tables = TablesConfig(dim=4, init_std=0.1, rule=DenseRule())
+    gated = build_model(config, layout=LAYOUT, tables=tables, seed=0, select=ContinuationConfig()).eval()
+    rows = batch(20)
+    with torch.no_grad():
+        torch.testing.assert_close(logits(gated, rows), logits(model(config).eval(), rows))
+        assert gated.gates is not None
+        for gate in gated.gates.by_table().values():
+            gate.logits[3:] = -1.0
+        gated.gates.close()
+        without = {
+            name: dataclasses.replace(ids, values=ids.values.masked_fill(ids.values >= 3, 0))
+            for name, ids in rows.ids.items()
+        }
+        torch.testing.assert_close(logits(gated, rows), logits(gated, _with(rows, ids=without)))
 
 
 @pytest.mark.parametrize("config", CASES)
