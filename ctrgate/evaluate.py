@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,13 +21,18 @@ from ctrgate.errors import ConfigError, DataError
 from ctrgate.features.layout import Layout, role_column
 from ctrgate.features.sources import SplitName
 from ctrgate.files import atomic_file, write_json, writing
+from ctrgate.gate_report import gate_figures, headline
 from ctrgate.metrics.summary import evaluate_scores
+from ctrgate.models.inputs import plan_inputs
 from ctrgate.progress import console
 from ctrgate.tracking import Tracker, TrackingConfig, open_tracker
 from ctrgate.training.loop import EVALUATION_BATCH, predict
+from ctrgate.training.observer import has_gates, observe
 from ctrgate.training.runs import Restored, RunFolder, restore
 
 __all__ = ["Config", "EvaluateSettings", "run"]
+
+_GATE_BATCHES = 4  # at most 65,536 rows tell enough of the gates
 
 
 @settings
@@ -58,6 +64,9 @@ class Config:
 def run(config: Config) -> dict[str, Any]:
     """Write ``evaluation/SPLIT.parquet`` (a logit for every row) and ``SPLIT.json`` (the metrics) beside the run.
 
+    ``evaluation/gates.json`` says what the network's gates do on rows of the first split; a network that has neither
+    gates nor cross matrices leaves none.
+
     Returns:
         By split the number of rows, AUC with interval, log loss, normalised entropy, calibration ratio and grouped AUC.
 
@@ -85,6 +94,9 @@ def run(config: Config) -> dict[str, Any]:
             results[split] = {**_headline(result), "rows_per_second": rate}
             _log(tracker, split, result, step=step)
             _print(split, result)
+            if split == splits[0]:
+                seen = observed(restored, scored, split=split)
+                _keep_gates(folder.path / "evaluation" / "gates.json", seen, tracker=tracker, step=step)
     finally:
         tracker.end()
     return results
@@ -113,6 +125,48 @@ def measure(scored: pl.DataFrame, *, layout: Layout, seed: int) -> dict[str, Any
         )
     first, *others = layout.labels
     return {**by_label[first], "labels": {name: by_label[name] for name in others}}
+
+
+def observed(restored: Restored, scored: pl.DataFrame, *, split: SplitName) -> dict[str, Any]:
+    """What the network's gates do on up to 65,536 rows, whole batches spread evenly over the split.
+
+    A pass of its own, so that scores and their speed are those of the network alone.
+
+    Args:
+        restored: The run.
+        scored: All rows of the split in their order, with their segments.
+        split: Which.
+    """
+    network, layout = restored.model.network, restored.layout
+    inputs = plan_inputs(layout, restored.settings.tables, restored.settings.model.embeddings(layout))
+    reader, order = Reader(restored.prepared.files(split), layout=layout), Order(batch_size=EVALUATION_BATCH)
+    places = np.linspace(0, reader.num_batches(order) - 1, _GATE_BATCHES).round().astype(int)
+    chosen = np.unique(places).tolist() if has_gates(network) else []
+    starts = [number * EVALUATION_BATCH for number in chosen]
+    parts = [np.arange(start, min(start + EVALUATION_BATCH, reader.num_rows)) for start in starts]
+    rows = np.concatenate([np.arange(0), *parts])
+    segments = {
+        column.removeprefix("segment:"): scored[column].gather(rows).to_numpy()
+        for column in layout.roles.get("segment", ())
+    }
+    batches = chain.from_iterable(islice(reader.batches(replace(order, first_batch=number)), 1) for number in chosen)
+    with observe(network, inputs=inputs, segments=segments) as observer:
+        for _ in predict(restored.model, batches, num_rows=len(rows), title="gates"):
+            pass  # the observer has seen the batch
+    return {"split": split, **observer.summary()}
+
+
+def _keep_gates(path: Path, seen: Mapping[str, Any], *, tracker: Tracker, step: int) -> None:
+    if not seen["gates"] and not seen["cross"]:
+        path.unlink(missing_ok=True)
+        return
+    write_json(path, {"step": step, **seen})
+    for name, figure in gate_figures(seen).items():
+        tracker.figure(figure, name=name)
+    if seen["gates"]:
+        known = headline(seen)
+        tracker.metrics({"gates/saturated": known.saturated, "gates/dead": known.dead}, step=step)
+        console.print(f"gates: {known}", markup=False)
 
 
 def _scored(restored: Restored, split: SplitName) -> tuple[pl.DataFrame, float]:

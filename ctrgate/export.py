@@ -116,9 +116,7 @@ def _write(folder: Path, restored: Restored, *, name: str, export: ExportSetting
     """Fill the folder; returns what was left out, where values were selected."""
     prepared, model = restored.prepared, restored.model
     if model.gates is not None and not model.gates.closed:
-        raise ConfigError(
-            f"{restored.checkpoint} still searches for values; run ctrgate train again, it goes on"
-        )
+        raise ConfigError(f"{restored.checkpoint} still searches for values; run ctrgate train again, it goes on")
     encoder = Encoder.load(prepared.encoder_folder)
     if encoder.hash != prepared.manifest.encoder:
         raise ArtifactError(f"{prepared.encoder_folder} is not the encoder of its folder; run ctrgate prepare again")

@@ -9,14 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["learning_curve", "reliability", "roc", "to_svg"]
+__all__ = ["explained_variance", "heat_map", "horizontal_bars", "learning_curve", "reliability", "roc", "to_svg"]
 
 # Each colour is used for one thing, so that a page can replace it by its own for light and dark.
 _INK, _FAINT, _LINE, _SECOND = "#1d2733", "#c9d1da", "#2563c9", "#c2571a"
 _ON_A_PAGE = {_INK: "var(--ink)", _FAINT: "var(--faint)", _LINE: "var(--line)", _SECOND: "var(--second)"}
 _WIDTH, _HEIGHT = 4.6, 3.4
+_BAR, _CELL, _SMALL_CELL, _CHARACTER = 0.23, 0.31, 0.17, 0.075  # inches
+_LONGEST_LABEL = 18
+_LEVELS = 20  # of opacity; the cells of one level are one path, which keeps a page small
 
 
 def learning_curve(rows: Sequence[Mapping[str, float | None]]) -> Figure:
@@ -91,6 +96,120 @@ def reliability(curve: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
+def horizontal_bars(
+    labels: Sequence[str],
+    values: Sequence[float],
+    *,
+    xlabel: str,
+    spread: Sequence[float] | None = None,
+    start: float = 0.0,
+    marks: Sequence[float] | None = None,
+    end: float | None = None,
+) -> Figure:
+    """A bar for each label, the first on top; those to the left of ``start`` have the second colour.
+
+    Args:
+        labels: Cut where they are long.
+        values: Where bars end.
+        xlabel: Of the values.
+        spread: Half the length of a thin line around each bar's end.
+        start: Where bars begin, say a gate's neutral value; drawn as a line.
+        marks: A second value for each label, as a short upright line in the second colour.
+        end: The axis' right end; by default it fits.
+    """
+    figure = Figure(figsize=(_WIDTH, 0.75 + _BAR * len(labels)), layout="constrained")
+    panel = figure.subplots()
+    places = list(range(len(labels)))
+    colors = [_LINE if value >= start else _SECOND for value in values]
+    lengths = [value - start for value in values]
+    panel.barh(places, lengths, left=start, color=colors, alpha=0.55, height=0.62)
+    if spread is not None:
+        lows, highs = ([value + side * half for value, half in zip(values, spread, strict=True)] for side in (-1, 1))
+        panel.hlines(places, lows, highs, color=_INK, linewidth=1)
+    if marks is not None:
+        panel.vlines(marks, [place - 0.4 for place in places], [place + 0.4 for place in places], color=_SECOND)
+    panel.axvline(start, color=_INK, linewidth=0.8)
+    panel.set_yticks(places, [_cut(label) for label in labels])
+    panel.set(xlabel=xlabel, ylim=(len(labels) - 0.4, -0.6))
+    panel.set_xlim(right=end)
+    _style(panel)
+    panel.grid(visible=False, axis="y")
+    panel.tick_params(axis="y", length=0)
+    return figure
+
+
+def heat_map(
+    values: Sequence[Sequence[float]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    shades: Sequence[Sequence[float]] | None = None,
+    numbered: bool = True,
+) -> Figure:
+    """A table of cells in one colour of varying opacity.
+
+    Args:
+        values: ``len(rows)`` lists of ``len(columns)`` numbers.
+        rows: Labels, from the top.
+        columns: Labels.
+        shades: What opacity stands for where it is not the value; below 0 a cell has the second colour.
+        numbered: Whether the values are written in; without them cells are smaller.
+    """
+    shown = values if shades is None else shades
+    largest = max((abs(shade) for line in shown for shade in line), default=0.0) or 1.0
+    cells: dict[tuple[str, int], list[Path]] = {}
+    for row, line in enumerate(shown):
+        for column, shade in enumerate(line):
+            level = round(_LEVELS * abs(shade) / largest)
+            key = (_LINE if shade >= 0 else _SECOND, level)
+            corners = [(column + x, row + y) for x, y in ((0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98))]
+            cells.setdefault(key, []).append(Path([*corners, corners[0]], closed=True))
+    labels = (max(len(_cut(label)) for label in names) * _CHARACTER for names in (rows, columns))
+    beside, below = labels
+    cell = _CELL if numbered else _SMALL_CELL
+    size = (beside + 0.35 + cell * len(columns), below * 0.75 + 0.35 + cell * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    panel = figure.subplots()
+    deepest = 0.65 if numbered else 1.0  # ink must be readable upon it
+    for (color, level), paths in sorted(cells.items()):
+        path = Path.make_compound_path(*paths)
+        panel.add_patch(PathPatch(path, facecolor=color, alpha=deepest * level / _LEVELS, linewidth=0))
+    if numbered:
+        for row, line in enumerate(values):
+            for column, value in enumerate(line):
+                panel.text(column + 0.5, row + 0.52, f"{value:.2f}", ha="center", va="center", fontsize=7, color=_INK)
+    panel.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+    panel.set_xticks([place + 0.5 for place in range(len(columns))], [_cut(label) for label in columns])
+    panel.set_yticks([place + 0.5 for place in range(len(rows))], [_cut(label) for label in rows])
+    panel.tick_params(colors=_INK, labelsize=8.5, length=0)
+    for label in panel.get_xticklabels():
+        label.set(rotation=45 if numbered else 90, ha="right", va="center", rotation_mode="anchor")
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def explained_variance(curves: Sequence[Sequence[float]], *, kept: Sequence[int], aim: float) -> Figure:
+    """Per field the variance that its first components explain together; a dot where the field is cut.
+
+    Args:
+        curves: Per field the shares of 1, 2, ... components.
+        kept: Per field the number of components that stay.
+        aim: The share that was asked for.
+    """
+    figure = _figure()
+    panel = figure.subplots()
+    panel.axhline(aim, color=_SECOND, linewidth=1)
+    for curve, width in zip(curves, kept, strict=True):
+        panel.plot(range(1, len(curve) + 1), curve, color=_LINE, linewidth=1, alpha=0.5)
+        if 0 < width <= len(curve):
+            panel.plot([width], [curve[width - 1]], "o", color=_LINE, markersize=4)
+    panel.set(xlabel="components", ylabel="share of the variance", ylim=(0, 1.03))
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    _style(panel)
+    return figure
+
+
 def to_svg(figure: Figure, *, title: str) -> str:
     """A figure as an ``<svg>`` element for a page that defines ``--ink``, ``--faint``, ``--line`` and ``--second``.
 
@@ -115,6 +234,10 @@ def to_svg(figure: Figure, *, title: str) -> str:
 
 def _figure() -> Figure:
     return Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 def _series(

@@ -13,8 +13,10 @@ __all__ = [
     "beside",
     "code",
     "figures",
+    "folded",
     "heading",
     "interval_bar",
+    "natural_figures",
     "note",
     "page",
     "pairs",
@@ -73,6 +75,20 @@ def figures(items: Mapping[str, str]) -> Html:
     """SVG elements by caption, as many side by side as fit."""
     cells = [f"<figure>{svg}{_caption(caption)}</figure>" for caption, svg in items.items()]
     return Html(f'<div class="figures">{"".join(cells)}</div>')
+
+
+def natural_figures(items: Mapping[str, str]) -> Html:
+    """SVG elements by caption in their own size, so that many cells stay readable; a wide one scrolls sideways."""
+    cells = [
+        f'<figure class="own"><div class="scroll">{svg}</div>{_caption(caption)}</figure>'
+        for caption, svg in items.items()
+    ]
+    return Html(f'<div class="natural">{"".join(cells)}</div>')
+
+
+def folded(title: str, *parts: Html) -> Html:
+    """Parts within a section that open only on a click."""
+    return Html(f'<details class="inner"><summary>{escape(title)}</summary>\n{"".join(parts)}\n</details>')
 
 
 def beside(*parts: Html) -> Html:
@@ -158,6 +174,7 @@ h1{font-size:1.9rem;line-height:1.2;margin:0;letter-spacing:-.015em;overflow-wra
 .subtitle{margin:.4rem 0 0;color:var(--soft)}
 h2{font-size:1.15rem;margin:2.6rem 0 .9rem}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.8rem}
+.tiles+.figures{margin-top:1.4rem}
 section:first-of-type h2{margin-top:1.8rem}
 .tile{background:var(--card);border-radius:.6rem;padding:.9rem 1.1rem}
 .tile .label{color:var(--soft);font-size:.85rem}
@@ -165,7 +182,10 @@ section:first-of-type h2{margin-top:1.8rem}
 .tile .detail{color:var(--soft);font-size:.82rem;font-variant-numeric:tabular-nums}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19.5rem),1fr));gap:1.2rem}
 figure{margin:0;min-width:0}
-figure svg{width:100%;height:auto;display:block;font-family:inherit}
+figure svg{display:block;font-family:inherit}figure:not(.own){max-width:34rem}
+figure:not(.own) svg{width:100%;height:auto}
+.natural{display:flex;flex-wrap:wrap;gap:1.4rem 2rem;align-items:flex-start}
+.natural figure{width:min-content;max-width:100%}
 figcaption{color:var(--soft);font-size:.85rem;margin-top:.4rem}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
@@ -187,6 +207,7 @@ h3{font-size:1rem;margin:2rem 0 .5rem}
 details{border-top:1px solid var(--faint);margin-top:2rem}
 summary{cursor:pointer;padding:.9rem 0}summary h2{display:inline;margin:0}
 details+details{margin-top:0}
+details.inner{border-top:0;margin-top:.6rem}details.inner summary{padding:.35rem 0;color:var(--soft);font-size:.9rem}
 @media (max-width:40rem){main{padding:1.4rem 1rem 3rem}h1{font-size:1.5rem}
 .tiles{grid-template-columns:1fr 1fr}.tile:last-child:nth-child(odd){grid-column:1/-1}
 td:first-child{min-width:6.5rem;max-width:9rem;white-space:normal;overflow-wrap:break-word}

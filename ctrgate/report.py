@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,13 +13,16 @@ from ctrgate import figures, page
 from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.files import atomic_file
+from ctrgate.gate_report import gate_section
 from ctrgate.masking import masked
 from ctrgate.page import Section, Tile
 from ctrgate.progress import console
+from ctrgate.tracking import TrackingConfig, open_tracker
 
 __all__ = ["Config", "run"]
 
 _SPLIT_ORDER = ("test", "valid", "train")
+_GATES = "gates"
 
 
 @settings
@@ -29,10 +33,14 @@ class Config:
     """The run."""
     runs: Place = "runs"
     """Where run folders lie."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Where the page of an evaluated run is logged."""
 
 
 def run(config: Config) -> dict[str, Any]:
     """Write ``runs/NAME/report/index.html`` from what training and evaluation left; one file, nothing from outside.
+
+    The page is logged once the run is evaluated: before, its training may still go on.
 
     Returns:
         ``report``: the file; ``splits``: those evaluated, the headline's first; ``auc``: the headline's.
@@ -45,18 +53,23 @@ def run(config: Config) -> dict[str, Any]:
     if not folder.is_dir():
         raise ConfigError(f"there is no run {folder}; `ctrgate train` makes it, name and runs in the run file name it")
     lines = _json_lines(folder / "metrics.jsonl")
-    evaluations = {path.stem: _json(path) for path in _in_order(folder / "evaluation")}
+    evaluations = {path.stem: _json(path, verb="evaluate") for path in _in_order(folder / "evaluation")}
     if not lines and not evaluations:
         raise ConfigError(f"{folder} has neither metrics.jsonl nor evaluation/*.json; run `ctrgate train` first")
     evaluated = [
         _evaluation(split, result, first=not place) for place, (split, result) in enumerate(evaluations.items())
     ]
     training = [_training(lines)] if lines else []
-    sections = [*evaluated[:1], *training, *evaluated[1:], *_surroundings(folder)]
+    sections = [*evaluated[:1], *training, *_gates(folder), *evaluated[1:], *_surroundings(folder)]
     target = folder / "report" / "index.html"
     with atomic_file(target) as temporary:
         temporary.write_text(page.page(config.name, subtitle=_subtitle(folder), sections=sections), encoding="utf-8")
     console.print(f"report: {target}", markup=False)
+    if evaluations:
+        tracker = open_tracker(config.tracking, folder=folder)
+        tracker.start(run_name=config.name, params={}, tags={}, resume=True)
+        tracker.artifact(target, folder="report")
+        tracker.end()
     headline = next(iter(evaluations.values()), {}).get("auc")
     return {"report": str(target), "splits": list(evaluations), "auc": headline}
 
@@ -136,6 +149,93 @@ def _training(lines: Sequence[Mapping[str, Any]]) -> Section:
     return Section(title="Training", parts=[page.beside(curve, page.pairs(facts))])
 
 
+def _gates(folder: Path) -> list[Section]:
+    """Gates, kept values and widths, as far as the run has them."""
+    known: dict[str, tuple[str, Callable[[Mapping[str, Any]], Section]]] = {
+        f"evaluation/{_GATES}.json": ("evaluate", gate_section),
+        "selection.json": ("train", _selection),
+        "widths.json": ("widths", _widths),
+    }
+    sections = []
+    for name, (verb, section) in known.items():
+        if (folder / name).exists():
+            try:
+                sections.append(section(_json(folder / name, verb=verb)))
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                found = f"lacks {error}" if isinstance(error, KeyError) else f"is not what it should be ({error})"
+                raise DataError(f"{name} {found}; write it anew with `ctrgate {verb}`") from error
+    return sections
+
+
+def _selection(selection: Mapping[str, Any]) -> Section:
+    """The section about ``selection.json``: how many values of each vocabulary kept their rows."""
+    tables = selection["tables"]
+    kept, total = sum(table["kept"] for table in tables), sum(table["values"] for table in tables)
+    search = f"penalty {selection['penalty']:g}, {selection['search_epochs']} epochs"
+    tiles = [
+        Tile(label="Values kept", value=f"{kept:,}", detail=f"of {total:,}, {_share(kept, total)}"),
+        Tile(label="Rows kept", value=f"{selection['feature_ratio']:.1%}", detail="of the tables, unknown included"),
+        Tile(label="Search", value=selection["form"], detail=search),
+    ]
+    names = [table["table"] for table in tables]
+    shares = [table["kept"] / table["values"] if table["values"] else 0.0 for table in tables]
+    bars = figures.horizontal_bars(names, shares, xlabel="share of values kept", end=1.0)
+    lines = [
+        (
+            table["table"],
+            f"{table['values']:,}",
+            f"{table['kept']:,}",
+            _share(table["kept"], table["values"]),
+            "kept" if table["unknown_kept"] else "dropped",
+        )
+        for table in tables
+    ]
+    table = page.table(("vocabulary", "values", "kept", "share", "unknown"), lines)
+    return Section(
+        title="Values kept",
+        parts=[page.tiles(tiles), page.beside(page.figures({"": figures.to_svg(bars, title="Kept")}), table)],
+    )
+
+
+def _widths(widths: Mapping[str, Any]) -> Section:
+    """The section about ``widths.json``: each field's width before and after, and the variance behind it."""
+    lines = widths["fields"]
+    before, after = widths["parameters_before"], widths["parameters_after"]
+    columns = sum(line["before"] for line in lines), sum(line["after"] for line in lines)
+    tiles = [
+        Tile(label="Parameters of tables", value=f"{after:,}", detail=f"of {before:,}, {_share(after, before)}"),
+        Tile(label="Width of all fields", value=f"{columns[1]:,}", detail=f"of {columns[0]:,}"),
+        Tile(label="Variance kept", value=f"{widths['explained']:.1%}", detail="of each field's table, at least"),
+    ]
+    bars = figures.horizontal_bars(
+        [line["field"] for line in lines],
+        [line["after"] for line in lines],
+        marks=[line["before"] for line in lines],
+        xlabel="width after; the line is the width before",
+    )
+    curves = figures.explained_variance(
+        [line["explained"] for line in lines], kept=[line["after"] for line in lines], aim=widths["explained"]
+    )
+    drawn = {
+        "Widths": figures.to_svg(bars, title="Widths of fields"),
+        "Variance that the first components explain, a line for each field; dots where it is cut": figures.to_svg(
+            curves, title="Explained variance"
+        ),
+    }
+    rows = [
+        (
+            line["field"],
+            f"{line['rows']:,}",
+            str(line["before"]),
+            str(line["after"]),
+            f"{line['explained'][line['after'] - 1]:.1%}" if 0 < line["after"] <= len(line["explained"]) else "n/a",
+        )
+        for line in lines
+    ]
+    table = page.table(("field", "rows", "width before", "after", "variance kept"), rows)
+    return Section(title="Widths", parts=[page.tiles(tiles), page.figures(drawn), page.folded("By field", table)])
+
+
 def _surroundings(folder: Path) -> list[Section]:
     """The settings and the environment, folded."""
     sections = []
@@ -143,13 +243,17 @@ def _surroundings(folder: Path) -> list[Section]:
         text = masked((folder / "config.yaml").read_text(encoding="utf-8"))
         sections.append(Section(title="Settings", parts=[page.code(text)], folded=True))
     if (folder / "environment.json").exists():
-        facts = {name: _plain(value) for name, value in _json(folder / "environment.json").items()}
+        facts = {name: _plain(value) for name, value in _json(folder / "environment.json", verb="train").items()}
         sections.append(Section(title="Environment", parts=[page.pairs(facts)], folded=True))
     return sections
 
 
 def _subtitle(folder: Path) -> str:
     return f"ctrgate run in {folder}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "n/a"
 
 
 def _plain(value: Any) -> str:
@@ -170,18 +274,17 @@ def _interval(estimate: Mapping[str, float | None], digits: int = 5) -> str:
 
 
 def _in_order(folder: Path) -> list[Path]:
-    """The evaluations, test first."""
+    """The evaluations, test first; what was seen of gates lies beside them."""
     known = {name: place for place, name in enumerate(_SPLIT_ORDER)}
-    return sorted(folder.glob("*.json"), key=lambda path: (known.get(path.stem, len(known)), path.stem))
+    found = [path for path in folder.glob("*.json") if path.stem != _GATES]
+    return sorted(found, key=lambda path: (known.get(path.stem, len(known)), path.stem))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, *, verb: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(
-            f"{path} is not valid JSON ({error}); write it anew with `ctrgate {path.parent.name}`"
-        ) from error
+        raise DataError(f"{path} is not valid JSON ({error}); write it anew with `ctrgate {verb}`") from error
     if not isinstance(value, dict):
         raise DataError(f"{path} must hold a JSON object; it holds a {type(value).__name__}")
     return value

@@ -9,6 +9,7 @@ import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,15 @@ from ctrgate import figures, page
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.metrics.summary import evaluate_scores
 from ctrgate.report import Config, run
+from ctrgate.tracking import TrackingConfig
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
+FIELDS = ["user", "<i>item</i>", "what_this_row_shows_of_the_page"]
+
+
+def config(tmp_path: Path, *, name: str = "small") -> Config:
+    """Of a run in a folder; nothing is logged."""
+    return Config(name=name, runs=str(tmp_path), tracking=TrackingConfig(enabled=False))
 
 
 class Balanced(HTMLParser):
@@ -66,9 +74,80 @@ def a_run(tmp_path: Path, *, name: str = "small") -> Path:
     return folder
 
 
+def some_gates() -> dict[str, Any]:
+    """What ``evaluate`` might have seen: a gate per cross layer, a number beside a block, experts, segments."""
+
+    def statistics(mean: float, *, bounded: bool = True, number: int = 4) -> dict[str, Any]:
+        ends = {"low": 0.125, "high": 0.25, "saturated": 0.375, "near_zero": None}
+        return {
+            "num_coordinates": number,
+            "mean": mean,
+            "std": 0.125,
+            "between": 0.0625,
+            **(ends if bounded else {**dict.fromkeys(ends), "near_zero": 0.1875}),
+            "dead": 1,
+        }
+
+    def segment(*means: list[float]) -> dict[str, Any]:
+        values = ("phone", "<b>desk</b>")
+        lines = [{"value": v, "num_rows": 5, "means": m} for v, m in zip(values, means, strict=True)]
+        return {"device": {"num_values": 2, "lines": lines}}
+
+    head = {"kind": "InformationGate", "slot": "interaction", "bounds": [0, 1], "neutral": 0.5, "num_rows": 10}
+    layers = [
+        {
+            "name": f"body.cross.layers.{layer}.gate",
+            **head,
+            **statistics(0.5, number=12),
+            "fields": [{"field": name, **statistics(0.4 + 0.0625 * layer)} for name in FIELDS],
+            "segments": segment([0.2, 0.4, 0.4], [0.6, 0.4, 0.4]),
+        }
+        for layer in range(3)
+    ]
+    alpha = {"name": "body.residual", "kind": "ReZero", "slot": "residual", "bounds": None, "neutral": 1.0}
+    alpha |= {"num_rows": 10, **statistics(0.3, bounded=False, number=1), "segments": {}}
+    experts = {
+        "name": "body.gate",
+        "kind": "NoisyTopK",
+        "slot": "expert",
+        "num_rows": 10,
+        "num_experts": 2,
+        "load": [1.0, 0.0],
+        "first": [1.0, 0.0],
+        "nonzero": [1.0, 0.0],
+        "entropy": 0.4375,
+        "unused": [1],
+        "segments": segment([1.0, 0.0], [1.0, 0.0]),
+    }
+    importance = [[1.0, 0.5, 0.25], [2.75, 0.5, 0.25], [0.125, 0.5, 0.25]]
+    cross = [
+        {"name": f"body.cross.layers.{layer}", "kind": "GatedCross", "gated": True, "importance": importance}
+        for layer in range(3)
+    ]
+    seen = {"step": 30, "split": "valid", "num_rows": 10, "fields": FIELDS}
+    return {**seen, "gates": [*layers, alpha, experts], "cross": cross}
+
+
+def add_gates(folder: Path) -> None:
+    """Leave what gates, selection and narrower tables leave."""
+    tables = [
+        {"table": "user", "values": 950, "kept": 380, "unknown_kept": False},
+        {"table": "<i>item</i>", "values": 0, "kept": 0, "unknown_kept": True},
+    ]
+    selection = {"form": "continuation", "penalty": 1e-6, "feature_ratio": 0.3125, "search_epochs": 5}
+    fields = [
+        {"field": "user", "rows": 957, "before": 3, "after": 2, "explained": [0.5, 0.96875, 1.0]},
+        {"field": "<i>item</i>", "rows": 4, "before": 3, "after": 0, "explained": []},
+    ]
+    widths = {"explained": 0.9375, "parameters_before": 53990, "parameters_after": 20000, "fields": fields}
+    (folder / "evaluation" / "gates.json").write_text(json.dumps(some_gates()), encoding="utf-8")
+    (folder / "selection.json").write_text(json.dumps(selection | {"tables": tables}), encoding="utf-8")
+    (folder / "widths.json").write_text(json.dumps(widths), encoding="utf-8")
+
+
 def test_the_page_tells_the_run_and_needs_nothing_from_outside(tmp_path: Path) -> None:
     folder = a_run(tmp_path)
-    result = run(Config(name="small", runs=str(tmp_path)))
+    result = run(config(tmp_path))
     assert result["splits"] == ["test", "valid"]
     text = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert result["report"] == str(folder / "report" / "index.html")
@@ -87,20 +166,72 @@ def test_the_page_tells_the_run_and_needs_nothing_from_outside(tmp_path: Path) -
     assert "&lt;b&gt;fr" in text
 
 
-def test_ids_on_the_page_are_unique_and_every_reference_is_met(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gated", [False, True])
+def test_ids_on_the_page_are_unique_and_every_reference_is_met(tmp_path: Path, gated: bool) -> None:
     folder = a_run(tmp_path)
-    run(Config(name="small", runs=str(tmp_path)))
+    if gated:
+        add_gates(folder)
+    run(config(tmp_path))
     text = (folder / "report" / "index.html").read_text(encoding="utf-8")
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
 
 
+def test_gates_kept_values_and_widths_are_on_the_page_and_need_nothing_from_outside(tmp_path: Path) -> None:
+    folder = a_run(tmp_path)
+    add_gates(folder)
+    assert run(config(tmp_path))["splits"] == ["test", "valid"]  # what was seen of gates is no split
+    text = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    checker = Balanced()
+    checker.feed(text)
+    assert checker.open == []
+    assert "<script" not in text
+    outside = [place for place in re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^")\s>]+)', text) if place[0] != "#"]
+    assert outside == []
+    assert "<i>item" not in text
+    assert "<b>desk" not in text
+    titles = re.findall(r"<h[23]>([^<]*)", text)
+    for title in (
+        "Gates",
+        "Information gate, by field",
+        "Experts",
+        "Which field crosses which",
+        "Values kept",
+        "Widths",
+    ):
+        assert title in titles
+    # By hand: 37.5 % of the bounded factors; a dead one in each of four gates of 12, 12, 12 and 1 coordinates.
+    for tile in (("5", "slot: expert, interaction, residual"), ("37.5%", ""), ("4", "of 37 coordinates")):
+        assert f'<div class="value">{tile[0]}</div><div class="detail">{tile[1]}' in text
+    assert '<div class="value">1 of 2</div><div class="detail">entropy of the weights 0.44' in text
+    assert "order 2: &lt;i&gt;item&lt;/i&gt; by user 2.75" in text
+    assert re.findall(r"order \d(?=: )", text) == ["order 2", "order 3", "order 4"]
+    assert "the weakest 0.12" in text
+    assert "380" in text
+    assert "40.0%" in text
+    assert '<div class="value">31.2%</div>' in text
+    assert '<div class="value">20,000</div><div class="detail">of 53,990, 37.0%' in text
+    assert "<td>96.9%</td>" in text
+    # Experts that have the same load in each segment need no map of it.
+    drawn = re.findall(r'aria-label="([^"]* by device)"', text)
+    assert drawn == [f"body.cross.layers.{layer}.gate by device" for layer in range(3)]
+
+
+def test_a_run_without_gates_says_nothing_of_them(tmp_path: Path) -> None:
+    folder = a_run(tmp_path)
+    run(config(tmp_path))
+    text = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    titles = re.findall(r"<h[23]>([^<]*)", text)
+    assert "On the test rows" in titles
+    assert not {"Gates", "Crosses", "Experts", "Values kept", "Widths"} & set(titles)
+
+
 def test_a_run_before_its_first_evaluation_has_a_page(tmp_path: Path) -> None:
     folder = a_run(tmp_path)
     for path in (folder / "evaluation").iterdir():
         path.unlink()
-    assert run(Config(name="small", runs=str(tmp_path)))["splits"] == []
+    assert run(config(tmp_path))["splits"] == []
     assert "Learning curve" in (folder / "report" / "index.html").read_text(encoding="utf-8")
 
 
@@ -108,16 +239,16 @@ def test_rows_of_one_class_are_reported_without_auc(tmp_path: Path) -> None:
     folder = a_run(tmp_path)
     result = evaluate_scores(np.zeros(50), np.linspace(-3, 0, 50), segments={"day": np.arange(50) % 2})
     (folder / "evaluation" / "test.json").write_text(json.dumps(result), encoding="utf-8")
-    assert run(Config(name="small", runs=str(tmp_path)))["auc"]["value"] is None
+    assert run(config(tmp_path))["auc"]["value"] is None
     assert "n/a" in (folder / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_missing_or_empty_run_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no run"):
-        run(Config(name="none", runs=str(tmp_path)))
+        run(config(tmp_path, name="none"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="run `ctrgate train` first"):
-        run(Config(name="empty", runs=str(tmp_path)))
+        run(config(tmp_path, name="empty"))
     assert list((tmp_path / "empty").iterdir()) == []
 
 
@@ -127,14 +258,19 @@ def test_a_missing_or_empty_run_is_refused_with_the_remedy(tmp_path: Path) -> No
         ("metrics.jsonl", '{"step": 1}\n{"step"\n', "line 2 is not valid JSON"),
         ("evaluation/test.json", '{"auc": ', "test.json is not valid JSON"),
         ("evaluation/test.json", "[]", "must hold a JSON object"),
-        ("evaluation/test.json", '{"num_rows": 1}', "evaluation/test.json lacks 'auc'"),
+        ("evaluation/test.json", '{"num_rows": 1}', "evaluation/test.json lacks 'auc'; .* `ctrgate evaluate`"),
+        ("evaluation/gates.json", '{"gates": ', "gates.json is not valid JSON .* `ctrgate evaluate`"),
+        ("evaluation/gates.json", "{}", "evaluation/gates.json lacks 'gates'; .* `ctrgate evaluate`"),
+        ("evaluation/gates.json", '{"gates": 3}', "evaluation/gates.json is not what it should be"),
+        ("selection.json", '{"tables": []}', "selection.json lacks 'penalty'; .* `ctrgate train`"),
+        ("widths.json", "[]", "must hold a JSON object"),
     ],
 )
 def test_a_damaged_file_is_named_and_no_page_written(tmp_path: Path, file: str, text: str, message: str) -> None:
     folder = a_run(tmp_path)
     (folder / file).write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        run(Config(name="small", runs=str(tmp_path)))
+        run(config(tmp_path))
     assert not (folder / "report" / "index.html").exists()
 
 
@@ -164,6 +300,50 @@ def test_figures_take_what_there_is(tmp_path: Path) -> None:
     assert len(no_auc.axes) == 1
     assert figures.reliability(rare).axes[0].get_xscale() == "log"
     assert figures.reliability(none_seen).axes[0].get_xscale() == "linear"
+
+
+def test_bars_begin_at_the_neutral_value_and_tell_which_side_they_are_on() -> None:
+    figure = figures.horizontal_bars(
+        ["above", "a_label_that_is_longer_than_most"], [1.25, 0.5], spread=[0.1, 0.2], start=1.0, xlabel="mean"
+    )
+    panel = figure.axes[0]
+    first, second = panel.patches
+    assert (first.get_x(), first.get_width()) == (1.0, 0.25)
+    assert (second.get_x() + second.get_width(), second.get_x()) == (0.5, 1.0)
+    assert first.get_facecolor() != second.get_facecolor()
+    lines = panel.collections[0].get_segments()
+    np.testing.assert_allclose([line[:, 0] for line in lines], [[1.15, 1.35], [0.3, 0.7]])
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["above", "a_label_that_is_l…"]
+    assert panel.get_ylim()[0] > panel.get_ylim()[1]  # the first on top
+
+
+def test_cells_are_as_deep_as_their_shade_and_show_their_value(tmp_path: Path) -> None:
+    values, shades = [[0.5, 0.75], [0.25, 0.5]], [[0.0, 0.5], [-0.25, 0.0]]
+    figure = figures.heat_map(values, rows=["a", "b"], columns=["x", "y"], shades=shades)
+    panel = figure.axes[0]
+    assert [text.get_text() for text in panel.texts] == ["0.50", "0.75", "0.25", "0.50"]
+    cells = {}
+    for patch in panel.patches:
+        for corners in patch.get_path().to_polygons():
+            column, row = np.floor(corners.min(axis=0)).astype(int).tolist()
+            cells[row, column] = (patch.get_facecolor()[:3], patch.get_alpha())
+    assert len(cells) == 4
+    (above, deepest), (below, half) = cells[0, 1], cells[1, 0]
+    assert above != below
+    assert deepest == pytest.approx(2 * half)
+    assert cells[0, 0][1] == cells[1, 1][1] == 0
+    assert panel.get_ylim() == (2, 0)  # the first row on top
+    bare = figures.heat_map([[1.0] * 40] * 40, rows=["r"] * 40, columns=["c"] * 40, numbered=False)
+    assert len(bare.axes[0].texts) == 0
+    bare.savefig(tmp_path / "bare.png")
+    figures.heat_map([[0.0]], rows=["r"], columns=["c"]).savefig(tmp_path / "zero.png")
+
+
+def test_curves_of_variance_are_marked_where_they_are_cut() -> None:
+    figure = figures.explained_variance([[0.5, 0.8, 1.0], [1.0]], kept=[2, 0], aim=0.75)
+    lines = figure.axes[0].get_lines()
+    marks = [line for line in lines if line.get_marker() == "o"]
+    assert [(list(mark.get_xdata()), list(mark.get_ydata())) for mark in marks] == [([2], [0.8])]
 
 
 def test_the_learning_curve_marks_the_best_epoch() -> None:

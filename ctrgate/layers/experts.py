@@ -100,6 +100,13 @@ class NoisyTopK(ExpertGate):
             terms["load"] = self._load * squared_variation(load)
         return weights, terms
 
+    def untrained(self) -> dict[str, str]:
+        """Parameters that get no gradient, with the reason."""
+        alone = ("scores.weight", "noise.weight") if self.num_chosen == 1 and not self._load else ()
+        return super().untrained() | dict.fromkeys(
+            alone, "the weight of one chosen expert is 1; only the load term learns"
+        )
+
 
 class DenseToSparse(ExpertGate):
     """``softmax(A2 relu(A1 c + a1) / t + a2 / t)`` of the k best, with a temperature that falls (slot: expert).
@@ -226,7 +233,8 @@ class Comet(ExpertGate):
         num_chosen: k, the number of trees.
         gamma: Width of the smooth step.
         entropy: Weight of the trees' entropy.
-        permutation_steps: Steps of the search for an order, 1 to 10 % of training in the paper; 0 for none.
+        permutation_steps: Steps of the search for an order, 1 to 10 % of training in the paper; 0 for none. A training
+            that ends within them keeps a mix of experts at each leaf.
         permutation_entropy: Weight of the matrix' entropy.
     """
 

@@ -13,7 +13,17 @@ from ctrgate.contracts import Lookup, TableSpec
 from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
 
-__all__ = ["DenseRule", "Embedding", "FusedRule", "Inputs", "Projected", "TablesConfig", "every_field", "plan_inputs"]
+__all__ = [
+    "DenseRule",
+    "Embedding",
+    "FusedRule",
+    "History",
+    "Inputs",
+    "Projected",
+    "TablesConfig",
+    "every_field",
+    "plan_inputs",
+]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -79,6 +89,26 @@ class Embedding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class History:
+    """A network's request: the ids of one member of a sequence group, row by row, through its own table.
+
+    Args:
+        sequence: Name of the group.
+        member: Name of its column of ids.
+        target: The field that it is to be compared with; of the same width.
+    """
+
+    sequence: str
+    member: str
+    target: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of its lookup, and key of its width in ``Inputs.dims``."""
+        return f"{self.sequence}/{self.member}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Projected:
     """A number (``width`` 0, ``index`` its place in ``Batch.numbers``) or a vector that the network projects."""
 
@@ -99,6 +129,7 @@ class Inputs:
     order: tuple[str, ...]
     dims: Mapping[str, int]
     num_labels: int
+    histories: tuple[History, ...] = ()
 
     @property
     def flat_dim(self) -> int:
@@ -115,10 +146,10 @@ def every_field(layout: Layout, *, group: str = "", dim: int | None = None) -> t
     return tuple(Embedding(field=field.name, group=group, dim=dim) for field in layout.fields)
 
 
-def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embedding]) -> Inputs:
+def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embedding | History]) -> Inputs:
     """Turn a network's requests into tables, lookups and projections.
 
-    Fields that share a vocabulary share a table within a group.
+    Fields that share a vocabulary share a table within a group; histories read the schema's own tables.
 
     Raises:
         ConfigError: Naming each request for a field that the schema lacks, or a table asked for in two widths.
@@ -130,9 +161,18 @@ def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embeddi
     specs: dict[str, TableSpec] = {}
     lookups: list[Lookup] = []
     projected: list[Projected] = []
+    histories: list[History] = []
     order: list[str] = []
     dims: dict[str, int] = {}
     for request in requests:
+        if isinstance(request, History):
+            lookup = _history(layout, request)
+            shared = [field.name for field in layout.fields if field.table == lookup.table]
+            dims[request.key] = tables.dims.get(shared[0], tables.dim) if shared else tables.dim
+            specs.setdefault(lookup.table, _spec(layout, tables, lookup.table, dim=dims[request.key]))
+            lookups.append(lookup)
+            histories.append(request)
+            continue
         if request.field not in names:
             faults.append(f"model: no field {request.field!r} in the schema; it has {', '.join(sorted(names))}")
             continue
@@ -147,13 +187,7 @@ def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embeddi
             projected.append(Projected(key=request.key, column=field.name, dim=dim, index=index, width=width))
             continue
         table = f"{request.group}/{field.table}" if request.group else field.table
-        spec = TableSpec(
-            name=table,
-            num_rows=layout.tables[field.table],
-            dim=dim,
-            rule=tables.rule.name,
-            init_std=tables.init_std,
-        )
+        spec = _spec(layout, tables, field.table, dim=dim, name=table)
         if specs.setdefault(table, spec) != spec:
             faults.append(
                 f"tables.dims.{field.name}: {dim} differs from the {specs[table].dim} of its shared table {table}"
@@ -176,4 +210,29 @@ def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embeddi
         order=tuple(order),
         dims=dims,
         num_labels=len(layout.labels),
+        histories=tuple(histories),
+    )
+
+
+def _spec(layout: Layout, tables: TablesConfig, vocabulary: str, *, dim: int, name: str = "") -> TableSpec:
+    return TableSpec(
+        name=name or vocabulary,
+        num_rows=layout.tables[vocabulary],
+        dim=dim,
+        rule=tables.rule.name,
+        init_std=tables.init_std,
+    )
+
+
+def _history(layout: Layout, request: History) -> Lookup:
+    """The read of one member, which the schema has: a network asks for what it found in the layout."""
+    (group,) = (group for group in layout.sequences if group.name == request.sequence)
+    (member,) = (member for member in group.members if member.name == request.member)
+    return Lookup(
+        name=request.key,
+        column=member.column,
+        table=member.table,
+        pooling="none",
+        sequence=group.name,
+        max_length=group.max_length,
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
 from ctrgate.layers.projections import NumberProjection, VectorProjection
-from ctrgate.models.inputs import Embedding, Inputs
+from ctrgate.models.inputs import Embedding, History, Inputs
 
 __all__ = ["Network", "NetworkConfig"]
 
@@ -18,7 +18,7 @@ __all__ = ["Network", "NetworkConfig"]
 class NetworkConfig(Protocol):
     """What the settings of every network can do."""
 
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
+    def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:
         """The embeddings it reads."""
         ...
 

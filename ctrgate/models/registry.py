@@ -10,6 +10,7 @@ from ctrgate.models.auto_int import AutoIntConfig
 from ctrgate.models.dcn import DCNConfig
 from ctrgate.models.dcn_v2 import DCNv2Config
 from ctrgate.models.deep_fm import DeepFMConfig
+from ctrgate.models.din import DINConfig
 from ctrgate.models.dnn import DNNConfig
 from ctrgate.models.dual_mlp import DualMLPConfig
 from ctrgate.models.fibinet import FiBiNETConfig
@@ -47,6 +48,7 @@ ModelConfig = Annotated[
     | MixtureOfExpertsConfig
     | MMoEConfig
     | PLEConfig
-    | PPNetConfig,
+    | PPNetConfig
+    | DINConfig,
     Discriminator("name"),
 ]

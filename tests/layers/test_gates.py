@@ -8,10 +8,17 @@ from typing import Literal
 import pytest
 import torch
 
-from ctrgate.layers.gates import ContextGate, InformationGate, InstanceMask, LinearFieldGate, SqueezeExcitation
+from ctrgate.layers.gates import (
+    ContextGate,
+    InformationGate,
+    InstanceMask,
+    LinearFieldGate,
+    PersonalGate,
+    SqueezeExcitation,
+)
 
 
-def naive_factor(gate: ContextGate, context: torch.Tensor) -> torch.Tensor:
+def naive_factor(gate: ContextGate | PersonalGate, context: torch.Tensor) -> torch.Tensor:
     """``2 sigmoid(A2 relu(A1 c + a1) + a2)``, one row and one coordinate at a time."""
     rows = []
     for row in context.tolist():
@@ -145,3 +152,59 @@ def test_squeeze_and_excitation_is_its_formula(batch_size: int, activation: Lite
 @pytest.mark.parametrize(("reduction", "hidden"), [(3.0, 3), (0.3, 33), (12.0, 1)])
 def test_the_hidden_width_of_squeeze_and_excitation_shrinks_or_expands(reduction: float, hidden: int) -> None:
     assert SqueezeExcitation(10, reduction=reduction).squeeze.out_features == hidden
+
+
+def personal_gate() -> PersonalGate:
+    """One whose every parameter speaks."""
+    torch.manual_seed(0)
+    gate = PersonalGate(feature_dim=6, context_dim=3, hidden_dim=4)
+    for parameter in gate.parameters():
+        torch.nn.init.normal_(parameter)
+    return gate
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_a_personal_gate_is_its_formula(batch_size: int) -> None:
+    gate, features, context = personal_gate(), torch.randn(batch_size, 6), torch.randn(batch_size, 3)
+    seen = [c + x for c, x in zip(context.tolist(), features.tolist(), strict=True)]
+    torch.testing.assert_close(gate(features, context), features * naive_factor(gate, torch.tensor(seen)))
+
+
+def test_a_new_personal_gate_changes_nothing_and_learns() -> None:
+    gate = PersonalGate(feature_dim=6, context_dim=3, hidden_dim=4, identity_start=True)
+    features = torch.randn(7, 6)
+    changed = gate(features, torch.randn(7, 3))
+    assert torch.equal(changed, features)
+    changed.square().sum().backward()
+    assert gate.output.weight.grad.any()
+    assert gate.output.bias.grad.any()
+
+
+def test_a_personal_gate_starts_xavier_normal_with_zero_biases_and_near_one() -> None:
+    torch.manual_seed(0)
+    gate = PersonalGate(feature_dim=200, context_dim=100, hidden_dim=500)
+    for layer, width in ((gate.hidden, 300 + 500), (gate.output, 500 + 200)):
+        assert float(layer.weight.detach().std()) == pytest.approx((2 / width) ** 0.5, rel=0.02)
+        assert not layer.bias.any()
+    factor = gate.factor(torch.randn(50, 200), torch.randn(50, 100)).detach()
+    assert float(factor.mean()) == pytest.approx(1, abs=0.05)
+    identity = PersonalGate(feature_dim=200, context_dim=100, hidden_dim=500, identity_start=True)
+    assert not identity.output.weight.any()
+    assert identity.hidden.weight.any()
+
+
+def test_a_personal_gate_sees_the_features_but_does_not_move_them() -> None:
+    gate = personal_gate()
+    features, context = torch.randn(5, 6, requires_grad=True), torch.randn(5, 3, requires_grad=True)
+    gate(features, context).sum().backward()
+    # y = x * factor, the factor a constant for x: what reaches x is the factor and nothing else
+    assert torch.equal(features.grad, gate.factor(features, context).detach())
+    assert context.grad.any()
+    assert not torch.equal(gate.factor(features, context), gate.factor(features + 1, context))
+
+
+def test_the_factor_of_a_personal_gate_lies_between_zero_and_two() -> None:
+    factor = personal_gate().factor(torch.randn(50, 6) * 100, torch.randn(50, 3) * 100)
+    assert ((factor >= 0) & (factor <= 2)).all()
+    assert (factor < 0.01).any()
+    assert (factor > 1.99).any()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
 
+from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
 from ctrgate.layers.jagged import mean_divisor
 from ctrgate.layers.mlp import Mlp
 from ctrgate.layers.projections import NumberProjection, VectorProjection
@@ -45,3 +49,64 @@ def test_the_divisor_of_an_empty_bag_is_one() -> None:
     lengths = torch.tensor([2, 0, 1])
     assert mean_divisor(lengths, None)[:, 0].tolist() == [2, 1, 1]
     assert mean_divisor(lengths, torch.tensor([0.5, 0.25, 3.0]))[:, 0].tolist() == [0.75, 1, 3]
+
+
+@pytest.mark.parametrize("unit", ["glu", "swiglu", "geglu"])
+def test_a_gated_unit_stands_for_linear_and_activation_before_the_norm(unit: Literal["glu", "swiglu", "geglu"]) -> None:
+    mlp = Mlp(4, hidden_dims=(8, 3), output_dim=2, activation=unit, dropout=(0.1, 0.0), batch_norm=True)
+    block = [GatedLinear, nn.BatchNorm1d]
+    assert [type(part) for part in mlp.blocks] == [*block, nn.Dropout, *block, nn.Linear]
+    assert [tuple(p.shape) for p in mlp.blocks[3].parameters()] == [(3, 8), (3,), (3, 8), (3,)]
+    assert mlp(torch.randn(5, 4)).shape == (5, 2)
+
+
+@pytest.mark.parametrize("unit", ["glu", "swiglu", "geglu"])
+def test_an_mlp_of_gated_units_is_its_formula(unit: Literal["glu", "swiglu", "geglu"]) -> None:
+    torch.manual_seed(0)
+    phi = {
+        "glu": lambda x: 1 / (1 + math.exp(-x)),
+        "swiglu": lambda x: x / (1 + math.exp(-x)),
+        "geglu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
+    }[unit]
+    mlp = Mlp(4, hidden_dims=(3, 2), output_dim=1, activation=unit)
+    for parameter in mlp.parameters():
+        nn.init.normal_(parameter)
+    *units, last = mlp.blocks
+    inputs = torch.randn(5, 4)
+    for row, found in zip(inputs.tolist(), mlp(inputs).tolist(), strict=True):
+        for layer in units:
+            row = [v * phi(g) for v, g in zip(_linear(layer.value, row), _linear(layer.gate, row), strict=True)]
+        assert found == pytest.approx(_linear(last, row), rel=1e-4)
+
+
+def _linear(layer: nn.Linear, row: list[float]) -> list[float]:
+    lines = zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)
+    return [sum(w * x for w, x in zip(line, row, strict=True)) + b for line, b in lines]
+
+
+@pytest.mark.parametrize("activation", ["xgelu", "xsilu", "xatlu"])
+def test_an_expanded_activation_follows_the_norm_and_every_block_has_its_own_alpha(
+    activation: Literal["xgelu", "xsilu", "xatlu"],
+) -> None:
+    mlp = Mlp(4, hidden_dims=(8, 3), activation=activation, batch_norm=True)
+    block = [nn.Linear, nn.BatchNorm1d, ExpandedActivation]
+    assert [type(part) for part in mlp.blocks] == block * 2
+    first, second = mlp.blocks[2], mlp.blocks[5]
+    assert first.alpha is not second.alpha
+    nn.init.constant_(first.alpha, 0.5)
+    # activations of alpha 0.5 and 0 differ by 0.5 (2 g - 1) x; here x = -1
+    gate = {"xgelu": 0.15865525, "xsilu": 0.26894142, "xatlu": 0.25}[activation]
+    minus_one = torch.tensor([-1.0])
+    assert float((first(minus_one) - second(minus_one)).detach()) == pytest.approx(-0.5 * (2 * gate - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize(("expanded", "plain"), [("xgelu", "gelu"), ("xsilu", "silu")])
+def test_a_new_mlp_of_expanded_activations_is_the_plain_one(
+    expanded: Literal["xgelu", "xsilu"], plain: Literal["gelu", "silu"]
+) -> None:
+    mlps = []
+    for activation in (expanded, plain):
+        torch.manual_seed(0)
+        mlps.append(Mlp(4, hidden_dims=(8, 3), output_dim=1, activation=activation))
+    inputs = torch.randn(5, 4)
+    torch.testing.assert_close(mlps[0](inputs), mlps[1](inputs))

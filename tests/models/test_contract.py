@@ -12,9 +12,9 @@ import torch
 
 import ctrgate.models
 from ctrgate.config import load, settings
-from ctrgate.contracts import Batch, Fields, Ids
+from ctrgate.contracts import Batch, Fields, Ids, Sequence
 from ctrgate.features.dataset import DatasetConfig
-from ctrgate.features.layout import Field, Layout
+from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.models.registry import ModelConfig
@@ -32,7 +32,17 @@ LAYOUT = Layout(
         Field(name="tags", kind="bag", table="tags", pooling="mean"),
         Field(name="image", kind="vector", width=5),
     ),
-    sequences=(),
+    sequences=(
+        SequenceGroup(
+            name="history",
+            members=(
+                Member(name="item", column="history/item", table="item"),
+                Member(name="tag", column="history/tag", table="tags"),
+                Member(name="ago", column="history/ago"),
+            ),
+            max_length=4,
+        ),
+    ),
     tables={"user": 11, "item": 13, "tags": 7},
     labels=("click",),
     roles={},
@@ -79,12 +89,16 @@ CASES = [pytest.param(v, id=f"{c.__name__}-{n}") for c in CONFIGS for n, v in en
 def batch(num_rows: int, *, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(0, 4, (num_rows,), generator=generator)
+    past = torch.randint(0, 5, (num_rows,), generator=generator)
+    events = int(past.sum())
     return Batch(
         num_rows=num_rows,
         ids={
             "user": Ids(values=torch.randint(0, 11, (num_rows,), generator=generator)),
             "item": Ids(values=torch.randint(1, 13, (num_rows,), generator=generator)),
             "tags": Ids(values=torch.randint(0, 7, (int(lengths.sum()),), generator=generator), lengths=lengths),
+            "history/item": Ids(values=torch.randint(1, 13, (events,), generator=generator), lengths=past),
+            "history/tag": Ids(values=torch.randint(1, 7, (events,), generator=generator), lengths=past),
         },
         numbers=torch.randn(num_rows, 1, generator=generator),
         vectors={"image": torch.randn(num_rows, 5, generator=generator)},
@@ -204,9 +218,22 @@ class TensorsIn(torch.nn.Module):
         self.network = network
 
     def forward(
-        self, rows: dict[str, torch.Tensor], numbers: torch.Tensor, vectors: dict[str, torch.Tensor]
+        self,
+        rows: dict[str, torch.Tensor],
+        numbers: torch.Tensor,
+        vectors: dict[str, torch.Tensor],
+        members: dict[str, torch.Tensor],
+        mask: torch.Tensor,
     ) -> torch.Tensor:
-        return self.network(Fields(rows=rows, numbers=numbers, vectors=vectors)).logits
+        sequences = {"history": Sequence(members=members, mask=mask)} if members else {}
+        return self.network(Fields(rows=rows, numbers=numbers, vectors=vectors, sequences=sequences)).logits
+
+
+def tensors(fields: Fields) -> tuple[object, ...]:
+    """The inputs of ``TensorsIn``."""
+    history = fields.sequences.get("history")
+    members, mask = (dict(history.members), history.mask) if history else ({}, torch.ones(len(fields.numbers), 4) > 0)
+    return dict(fields.rows), fields.numbers, dict(fields.vectors), members, mask
 
 
 @pytest.mark.parametrize("config", CASES)
@@ -214,13 +241,13 @@ def test_the_network_exports_with_a_free_batch_size(config: object) -> None:
     evaluated = model(config).eval()
     with torch.no_grad():
         fields = evaluated.lookups(batch(6))
-        inputs = (dict(fields.rows), fields.numbers, dict(fields.vectors))
+        inputs = tensors(fields)
         free = torch.export.Dim("batch", min=1)
-        shapes = ({name: {0: free} for name in inputs[0]}, {0: free}, {name: {0: free} for name in inputs[2]})
+        shapes = tuple({name: {0: free} for name in of} if isinstance(of, dict) else {0: free} for of in inputs)
         program = torch.export.export(TensorsIn(evaluated.network), inputs, dynamic_shapes=shapes).module()
         for num_rows in (1, 7):
             other = evaluated.lookups(batch(num_rows, seed=num_rows))
-            exported = program(dict(other.rows), other.numbers, dict(other.vectors))
+            exported = program(*tensors(other))
             torch.testing.assert_close(exported, evaluated.network(other).logits)
 
 
