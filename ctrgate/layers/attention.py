@@ -33,6 +33,7 @@ class AttentionGate(nn.Module):
     """
 
     slot: ClassVar[str] = "interaction"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(
         self, input_dim: int, *, num_heads: int, head_dim: int, per: Literal["head", "element"] = "element"

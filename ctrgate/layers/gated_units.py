@@ -46,6 +46,7 @@ class GatedLinear(nn.Module):
         self.value = xavier_linear(in_dim, out_dim)
         self.gate = xavier_linear(in_dim, out_dim)
         self._phi = _GATES[kind]
+        self.bounds = (0.0, 1.0) if kind == "glu" else None
 
     def forward(self, inputs: Tensor) -> Tensor:
         result: Tensor = self.value(inputs) * self.factor(inputs)
@@ -81,6 +82,12 @@ class ExpandedActivation(nn.Module):
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(()))
         self._kind = kind
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which values the factor lies now."""
+        alpha = float(self.alpha.detach())
+        return -alpha, 1 + alpha
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs * self.factor(inputs)

@@ -42,6 +42,7 @@ class ContextGate(nn.Module):
     """
 
     slot: ClassVar[str] = "field"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class InformationGate(nn.Module):
     """
 
     slot: ClassVar[str] = "interaction"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(self, dim: int, *, rank: int | None = None) -> None:
         super().__init__()
@@ -200,6 +202,7 @@ class SqueezeExcitation(nn.Module):
         self.squeeze = xavier_linear(num_fields, hidden_dim, bias=False)
         self.excite = xavier_linear(hidden_dim, num_fields, bias=False)
         self._activation = activation
+        self.bounds = (0.0, 1.0) if activation == "sigmoid" else None
 
     def forward(self, fields: Tensor) -> Tensor:
         return fields * self.factor(fields)
@@ -231,6 +234,7 @@ class PersonalGate(nn.Module):
     """
 
     slot: ClassVar[str] = "field"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 2.0)
 
     def __init__(self, *, feature_dim: int, context_dim: int, hidden_dim: int, identity_start: bool = False) -> None:
         super().__init__()

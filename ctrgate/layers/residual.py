@@ -56,6 +56,7 @@ class Highway(nn.Module):
     """
 
     slot: ClassVar[str] = "residual"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __init__(self, dim: int, *, bias_start: float = -3.0) -> None:
         super().__init__()

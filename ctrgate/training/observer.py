@@ -15,23 +15,15 @@ from torch import Tensor, nn
 
 from ctrgate.contracts import Fields
 from ctrgate.errors import DataError
-from ctrgate.layers.attention import AttentionGate
 from ctrgate.layers.cross import GatedCross, MatrixCross
 from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
-from ctrgate.layers.gates import ContextGate, InformationGate, PersonalGate, SqueezeExcitation
-from ctrgate.layers.residual import Highway
 from ctrgate.models.inputs import Inputs
 from ctrgate.models.mask_net import MaskNet
 from ctrgate.models.ppnet import PPNet
+from ctrgate.training.gate_statistics import ExpertStatistics, FactorStatistics, Floats, Places, Segment, membership
 
-__all__ = ["MAX_SEGMENTS", "GateObserver", "has_gates", "observe"]
+__all__ = ["GateObserver", "has_gates", "observe"]
 
-Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
-MAX_SEGMENTS = 8
-_SATURATED = 0.018  # sigmoid(-4)
-_NEAR_ZERO = 1e-3
-_DEAD = 0.01
 _ROWS_AT_ONCE = 4_096  # bounds the float64 copies of wide factors
 
 
@@ -73,7 +65,7 @@ class GateObserver:
         self.factors: dict[str, FactorStatistics] = {}
         self.experts: dict[str, ExpertStatistics] = {}
         self._network, self._inputs = network, inputs
-        self._segments = {name: _Segment(values) for name, values in segments.items()}
+        self._segments = {name: Segment(values) for name, values in segments.items()}
         self._of_units = _gates_of_units(network)
         self._batch = slice(0, 0)
 
@@ -132,7 +124,7 @@ class GateObserver:
     def _cross(self) -> list[dict[str, Any]]:
         """Per cross layer the norm of each block of its matrix, row by row the field that is scaled."""
         widths = [self._inputs.dims[name] for name in self._inputs.order]
-        member = _membership(np.repeat(np.arange(len(widths)), widths))
+        member = membership(np.repeat(np.arange(len(widths)), widths))
         maps = []
         for name, layer in self._network.named_modules():
             if isinstance(layer, GatedCross | MatrixCross):
@@ -144,184 +136,6 @@ class GateObserver:
                 head = {"name": name, "kind": type(layer).__name__, "gated": gate is not None}
                 maps.append(head | {"importance": norms.tolist()})
         return maps
-
-
-class FactorStatistics:
-    """Of the factors of one gate, by coordinate.
-
-    ``mean`` and ``std`` are over rows; ``low`` and ``high`` count rows near the ends of a bounded factor, ``near_zero``
-    those of an unbounded one; ``largest`` is the largest magnitude. Each is of shape ``(C,)``.
-
-    Args:
-        gate: The module.
-        num_coordinates: C.
-        owners: Per coordinate its field's number, ``(C,)``; None where coordinates belong to no field.
-        segments: By column.
-    """
-
-    def __init__(
-        self, gate: nn.Module, num_coordinates: int, *, owners: Places | None, segments: Mapping[str, _Segment]
-    ) -> None:
-        self.bounds = _bounds(gate)
-        self.neutral = 1.0 if self.bounds is None else sum(self.bounds) / 2
-        self.rows = 0
-        zeros = np.zeros(num_coordinates)
-        self.mean, self._deviation = zeros, zeros
-        self.low, self.high, self.near_zero, self.largest = zeros, zeros, zeros, zeros
-        self._alpha = float(gate.alpha.detach()) if isinstance(gate, ExpandedActivation) else None
-        self._owners = owners
-        self._of_field = _membership(np.zeros(num_coordinates, dtype=np.intp) if owners is None else owners)
-        self._by_segment = _SegmentMeans(segments, width=self._of_field.shape[1])
-
-    @property
-    def std(self) -> Floats:
-        """Over rows, ``(C,)``."""
-        return np.sqrt(self._deviation / self.rows)
-
-    def add(self, factor: Floats, codes: Mapping[str, Places]) -> None:
-        """Take up the factors of some rows, ``(n, C)``."""
-        rows, mean = len(factor), factor.mean(axis=0)
-        total = self.rows + rows
-        # Two sets of rows become one (Chan et al., 1979): exact where a difference of large sums would not be.
-        shift = mean - self.mean
-        between = np.square(shift) * (self.rows * rows / total)
-        self._deviation = self._deviation + np.square(factor - mean).sum(axis=0) + between
-        self.mean = self.mean + shift * (rows / total)
-        self.rows = total
-        self.largest = np.maximum(self.largest, np.abs(factor).max(axis=0))
-        if self.bounds is None:
-            self.near_zero = self.near_zero + (np.abs(factor) < _NEAR_ZERO).sum(axis=0)
-        else:
-            start, end = self.bounds
-            share = (factor - start) / (end - start)
-            self.low = self.low + (share < _SATURATED).sum(axis=0)
-            self.high = self.high + (share > 1 - _SATURATED).sum(axis=0)
-        self._by_segment.add(self.by_field(factor), codes)
-
-    def by_field(self, values: Floats) -> Floats:
-        """Means over each field's coordinates: ``(..., C)`` to ``(..., F)``; to ``(..., 1)`` where there are none."""
-        result: Floats = values @ (self._of_field / self._of_field.sum(axis=0))
-        return result
-
-    def summary(self, fields: tuple[str, ...], segments: Mapping[str, _Segment]) -> dict[str, Any]:
-        """Plain values: of the whole gate, by field, by segment."""
-        result: dict[str, Any] = {"bounds": self.bounds, "neutral": self.neutral, "num_rows": self.rows}
-        result |= self._described(np.ones(len(self.mean), dtype=bool))
-        if self._alpha is not None:
-            result["alpha"] = self._alpha
-        if self._owners is not None:
-            result["fields"] = [
-                {"field": name, **self._described(self._owners == number)} for number, name in enumerate(fields)
-            ]
-        return result | {"segments": self._by_segment.summary(segments)}
-
-    def _described(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
-        """Some coordinates together; ``std`` is the root of the mean variance over rows, ``between`` is of the means.
-
-        ``dead`` counts those below .01 of the neutral value on every row. ``saturated`` is None for an unbounded
-        factor, ``near_zero`` for a bounded one.
-        """
-        bounded = self.bounds is not None
-        low, high, near_zero = (float(of[chosen].mean()) / self.rows for of in (self.low, self.high, self.near_zero))
-        return {
-            "num_coordinates": int(chosen.sum()),
-            "mean": float(self.mean[chosen].mean()),
-            "std": math.sqrt(float(self._deviation[chosen].mean()) / self.rows),
-            "between": float(self.mean[chosen].std()),
-            "low": low if bounded else None,
-            "high": high if bounded else None,
-            "saturated": low + high if bounded else None,
-            "near_zero": None if bounded else near_zero,
-            "dead": int((self.largest[chosen] < _DEAD * self.neutral).sum()),
-        }
-
-
-class ExpertStatistics:
-    """Of the weights that one gate gives to its K experts."""
-
-    def __init__(self, num_experts: int, *, segments: Mapping[str, _Segment]) -> None:
-        zeros = np.zeros(num_experts)
-        self.rows = 0
-        self._weights, self._first, self._nonzero, self._largest = zeros, zeros, zeros, zeros
-        self._entropy = 0.0
-        self._by_segment = _SegmentMeans(segments, width=num_experts)
-
-    @property
-    def mean(self) -> Floats:
-        """The load: the mean weight of each expert, ``(K,)``."""
-        load: Floats = self._weights / self.rows
-        return load
-
-    def add(self, weights: Floats, codes: Mapping[str, Places]) -> None:
-        """Take up the weights of some rows, ``(n, K)``."""
-        self.rows += len(weights)
-        self._weights = self._weights + weights.sum(axis=0)
-        self._first = self._first + np.bincount(weights.argmax(axis=1), minlength=len(self._first))
-        self._nonzero = self._nonzero + (weights > 0).sum(axis=0)
-        self._largest = np.maximum(self._largest, weights.max(axis=0))
-        self._entropy -= float((weights * np.log(np.where(weights > 0, weights, 1.0))).sum())
-        self._by_segment.add(weights, codes)
-
-    def summary(self, fields: tuple[str, ...], segments: Mapping[str, _Segment]) -> dict[str, Any]:  # noqa: ARG002
-        """Plain values; shares are of rows, ``entropy`` is over that of equal weights, None for a single expert.
-
-        ``unused`` lists the experts whose weight was below .01 of an equal share on every row.
-        """
-        num_experts = len(self._weights)
-        return {
-            "num_rows": self.rows,
-            "num_experts": num_experts,
-            "load": self.mean.tolist(),
-            "first": (self._first / self.rows).tolist(),
-            "nonzero": (self._nonzero / self.rows).tolist(),
-            "entropy": self._entropy / self.rows / math.log(num_experts) if num_experts > 1 else None,
-            "unused": np.flatnonzero(self._largest < _DEAD / num_experts).tolist(),
-            "segments": self._by_segment.summary(segments),
-        }
-
-
-class _Segment:
-    """One segment column: the values with most rows, and each row's place among them, or one beyond."""
-
-    def __init__(self, values: NDArray[Any]) -> None:
-        texts = np.array(["missing" if value is None else str(value) for value in values], dtype=str)
-        names, places, counts = np.unique(texts, return_inverse=True, return_counts=True)
-        kept = np.argsort(-counts, kind="stable")[:MAX_SEGMENTS]
-        self.names = [str(names[place]) for place in kept]
-        self.num_values = len(names)
-        codes = np.full(len(names), len(kept), dtype=np.intp)
-        codes[kept] = np.arange(len(kept))
-        self.codes = codes[places]
-
-
-class _SegmentMeans:
-    """Means of some values by segment."""
-
-    def __init__(self, segments: Mapping[str, _Segment], *, width: int) -> None:
-        self._sums = {name: np.zeros((len(of.names), width)) for name, of in segments.items()}
-        self._counts = {name: np.zeros(len(of.names), dtype=np.int64) for name, of in segments.items()}
-
-    def add(self, values: Floats, codes: Mapping[str, Places]) -> None:
-        """Take up values ``(n, W)``; without codes nothing."""
-        for name, of_rows in codes.items():
-            chosen = np.arange(len(self._sums[name]))[:, None] == of_rows
-            self._sums[name] += chosen.astype(np.float64) @ values
-            self._counts[name] += chosen.sum(axis=1)
-
-    def summary(self, segments: Mapping[str, _Segment]) -> dict[str, Any]:
-        """Per column its number of values and the lines of those kept; none where no value was given by row."""
-        return {
-            name: {
-                "num_values": segments[name].num_values,
-                "lines": [
-                    {"value": value, "num_rows": int(count), "means": (total / count).tolist()}
-                    for value, count, total in zip(segments[name].names, counts, self._sums[name], strict=True)
-                    if count
-                ],
-            }
-            for name, counts in self._counts.items()
-            if counts.any()
-        }
 
 
 def _gates(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -352,19 +166,6 @@ def _telling(gate: nn.Module, told: Callable[[nn.Module, Tensor], None]) -> Iter
             gate.__dict__["factor"] = before
 
 
-def _bounds(gate: nn.Module) -> tuple[float, float] | None:
-    """Between which values the factor lies; None where it is unbounded on some side."""
-    if isinstance(gate, ContextGate | PersonalGate):
-        return 0.0, 2.0
-    if isinstance(gate, ExpandedActivation):
-        alpha = float(gate.alpha.detach())
-        return -alpha, 1 + alpha
-    by_sigmoid = isinstance(gate, InformationGate | AttentionGate | Highway)
-    by_sigmoid |= isinstance(gate, SqueezeExcitation) and gate._activation == "sigmoid"
-    by_sigmoid |= isinstance(gate, GatedLinear) and gate._phi is torch.sigmoid
-    return (0.0, 1.0) if by_sigmoid else None
-
-
 def _gates_of_units(network: nn.Module) -> set[nn.Module]:
     """The gates whose coordinates are hidden units, whatever their number: an equal width does not make them fields."""
     units: set[nn.Module] = set()
@@ -384,11 +185,6 @@ def _owners(shape: tuple[int, ...], *, inputs: Inputs) -> Places | None:
     if len(shape) >= 2 and shape[-2] == len(widths):
         return np.broadcast_to(np.arange(len(widths))[:, None], shape).reshape(-1)
     return np.repeat(np.arange(len(widths)), widths) if shape == (inputs.flat_dim,) else None
-
-
-def _membership(owners: Places) -> Floats:
-    """``(C, F)``, 1 where the coordinate is the field's."""
-    return np.equal(owners[:, None], np.arange(owners.max() + 1)).astype(np.float64)
 
 
 def _matrix(weight: nn.Module) -> Tensor:

@@ -1,0 +1,205 @@
+"""Statistics of gates' factors and of experts' weights over rows, gathered bit by bit in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ctrgate.layers.gated_units import ExpandedActivation
+
+__all__ = ["MAX_SEGMENTS", "ExpertStatistics", "FactorStatistics", "Floats", "Places", "Segment", "membership"]
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
+MAX_SEGMENTS = 8
+_SATURATED = 0.018  # sigmoid(-4)
+_NEAR_ZERO = 1e-3
+_DEAD = 0.01
+
+
+class FactorStatistics:
+    """Of the factors of one gate, by coordinate.
+
+    ``mean`` and ``std`` are over rows; ``low`` and ``high`` count rows near the ends of a bounded factor, ``near_zero``
+    those of an unbounded one; ``largest`` is the largest magnitude. Each is of shape ``(C,)``.
+
+    Args:
+        gate: The module.
+        num_coordinates: C.
+        owners: Per coordinate its field's number, ``(C,)``; None where coordinates belong to no field.
+        segments: By column.
+    """
+
+    def __init__(
+        self, gate: nn.Module, num_coordinates: int, *, owners: Places | None, segments: Mapping[str, Segment]
+    ) -> None:
+        self.bounds = getattr(gate, "bounds", None)
+        self.neutral = 1.0 if self.bounds is None else sum(self.bounds) / 2
+        self.rows = 0
+        zeros = np.zeros(num_coordinates)
+        self.mean, self._deviation = zeros, zeros
+        self.low, self.high, self.near_zero, self.largest = zeros, zeros, zeros, zeros
+        self._alpha = float(gate.alpha.detach()) if isinstance(gate, ExpandedActivation) else None
+        self._owners = owners
+        self._of_field = membership(np.zeros(num_coordinates, dtype=np.intp) if owners is None else owners)
+        self._by_segment = _SegmentMeans(segments, width=self._of_field.shape[1])
+
+    @property
+    def std(self) -> Floats:
+        """Over rows, ``(C,)``."""
+        return np.sqrt(self._deviation / self.rows)
+
+    def add(self, factor: Floats, codes: Mapping[str, Places]) -> None:
+        """Take up the factors of some rows, ``(n, C)``."""
+        rows, mean = len(factor), factor.mean(axis=0)
+        total = self.rows + rows
+        # Two sets of rows become one (Chan et al., 1979): exact where a difference of large sums would not be.
+        shift = mean - self.mean
+        between = np.square(shift) * (self.rows * rows / total)
+        self._deviation = self._deviation + np.square(factor - mean).sum(axis=0) + between
+        self.mean = self.mean + shift * (rows / total)
+        self.rows = total
+        self.largest = np.maximum(self.largest, np.abs(factor).max(axis=0))
+        if self.bounds is None:
+            self.near_zero = self.near_zero + (np.abs(factor) < _NEAR_ZERO).sum(axis=0)
+        else:
+            start, end = self.bounds
+            share = (factor - start) / (end - start)
+            self.low = self.low + (share < _SATURATED).sum(axis=0)
+            self.high = self.high + (share > 1 - _SATURATED).sum(axis=0)
+        self._by_segment.add(self.by_field(factor), codes)
+
+    def by_field(self, values: Floats) -> Floats:
+        """Means over each field's coordinates: ``(..., C)`` to ``(..., F)``; to ``(..., 1)`` where there are none."""
+        result: Floats = values @ (self._of_field / self._of_field.sum(axis=0))
+        return result
+
+    def summary(self, fields: tuple[str, ...], segments: Mapping[str, Segment]) -> dict[str, Any]:
+        """Plain values: of the whole gate, by field, by segment."""
+        result: dict[str, Any] = {"bounds": self.bounds, "neutral": self.neutral, "num_rows": self.rows}
+        result |= self._described(np.ones(len(self.mean), dtype=bool))
+        if self._alpha is not None:
+            result["alpha"] = self._alpha
+        if self._owners is not None:
+            result["fields"] = [
+                {"field": name, **self._described(self._owners == number)} for number, name in enumerate(fields)
+            ]
+        return result | {"segments": self._by_segment.summary(segments)}
+
+    def _described(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        """Some coordinates together; ``std`` is the root of the mean variance over rows, ``between`` is of the means.
+
+        ``dead`` counts those below .01 of the neutral value on every row. ``saturated`` is None for an unbounded
+        factor, ``near_zero`` for a bounded one.
+        """
+        bounded = self.bounds is not None
+        low, high, near_zero = (float(of[chosen].mean()) / self.rows for of in (self.low, self.high, self.near_zero))
+        return {
+            "num_coordinates": int(chosen.sum()),
+            "mean": float(self.mean[chosen].mean()),
+            "std": math.sqrt(float(self._deviation[chosen].mean()) / self.rows),
+            "between": float(self.mean[chosen].std()),
+            "low": low if bounded else None,
+            "high": high if bounded else None,
+            "saturated": low + high if bounded else None,
+            "near_zero": None if bounded else near_zero,
+            "dead": int((self.largest[chosen] < _DEAD * self.neutral).sum()),
+        }
+
+
+class ExpertStatistics:
+    """Of the weights that one gate gives to its K experts."""
+
+    def __init__(self, num_experts: int, *, segments: Mapping[str, Segment]) -> None:
+        zeros = np.zeros(num_experts)
+        self.rows = 0
+        self._weights, self._first, self._nonzero, self._largest = zeros, zeros, zeros, zeros
+        self._entropy = 0.0
+        self._by_segment = _SegmentMeans(segments, width=num_experts)
+
+    @property
+    def mean(self) -> Floats:
+        """The load: the mean weight of each expert, ``(K,)``."""
+        load: Floats = self._weights / self.rows
+        return load
+
+    def add(self, weights: Floats, codes: Mapping[str, Places]) -> None:
+        """Take up the weights of some rows, ``(n, K)``."""
+        self.rows += len(weights)
+        self._weights = self._weights + weights.sum(axis=0)
+        self._first = self._first + np.bincount(weights.argmax(axis=1), minlength=len(self._first))
+        self._nonzero = self._nonzero + (weights > 0).sum(axis=0)
+        self._largest = np.maximum(self._largest, weights.max(axis=0))
+        self._entropy -= float((weights * np.log(np.where(weights > 0, weights, 1.0))).sum())
+        self._by_segment.add(weights, codes)
+
+    def summary(self, fields: tuple[str, ...], segments: Mapping[str, Segment]) -> dict[str, Any]:  # noqa: ARG002
+        """Plain values; shares are of rows, ``entropy`` is over that of equal weights, None for a single expert.
+
+        ``unused`` lists the experts whose weight was below .01 of an equal share on every row.
+        """
+        num_experts = len(self._weights)
+        return {
+            "num_rows": self.rows,
+            "num_experts": num_experts,
+            "load": self.mean.tolist(),
+            "first": (self._first / self.rows).tolist(),
+            "nonzero": (self._nonzero / self.rows).tolist(),
+            "entropy": self._entropy / self.rows / math.log(num_experts) if num_experts > 1 else None,
+            "unused": np.flatnonzero(self._largest < _DEAD / num_experts).tolist(),
+            "segments": self._by_segment.summary(segments),
+        }
+
+
+class Segment:
+    """One segment column: the values with most rows, and each row's place among them, or one beyond."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        texts = np.array(["missing" if value is None else str(value) for value in values], dtype=str)
+        names, places, counts = np.unique(texts, return_inverse=True, return_counts=True)
+        kept = np.argsort(-counts, kind="stable")[:MAX_SEGMENTS]
+        self.names = [str(names[place]) for place in kept]
+        self.num_values = len(names)
+        codes = np.full(len(names), len(kept), dtype=np.intp)
+        codes[kept] = np.arange(len(kept))
+        self.codes = codes[places]
+
+
+class _SegmentMeans:
+    """Means of some values by segment."""
+
+    def __init__(self, segments: Mapping[str, Segment], *, width: int) -> None:
+        self._sums = {name: np.zeros((len(of.names), width)) for name, of in segments.items()}
+        self._counts = {name: np.zeros(len(of.names), dtype=np.int64) for name, of in segments.items()}
+
+    def add(self, values: Floats, codes: Mapping[str, Places]) -> None:
+        """Take up values ``(n, W)``; without codes nothing."""
+        for name, of_rows in codes.items():
+            chosen = np.arange(len(self._sums[name]))[:, None] == of_rows
+            self._sums[name] += chosen.astype(np.float64) @ values
+            self._counts[name] += chosen.sum(axis=1)
+
+    def summary(self, segments: Mapping[str, Segment]) -> dict[str, Any]:
+        """Per column its number of values and the lines of those kept; none where no value was given by row."""
+        return {
+            name: {
+                "num_values": segments[name].num_values,
+                "lines": [
+                    {"value": value, "num_rows": int(count), "means": (total / count).tolist()}
+                    for value, count, total in zip(segments[name].names, counts, self._sums[name], strict=True)
+                    if count
+                ],
+            }
+            for name, counts in self._counts.items()
+            if counts.any()
+        }
+
+
+def membership(owners: Places) -> Floats:
+    """``(C, F)``, 1 where the coordinate is the field's."""
+    return np.equal(owners[:, None], np.arange(owners.max() + 1)).astype(np.float64)
