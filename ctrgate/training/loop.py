@@ -117,6 +117,10 @@ class Fit:
             )
         ratio = self._gates.feature_ratio()
         console.print(f"{ratio:.1%} of the values stay; back to the weights of {folder.name} with binary gates")
+        if ratio == 1:
+            console.print("nothing was dropped: raise select.penalty, or select.learning_rate if gates move too slowly")
+        elif ratio < 0.01:
+            console.print("nearly nothing stays: lower select.penalty, a few divided by the number of train rows")
         load_weights(self.model, folder, gates=False)
         self._gates.close()
         self.optimizer.restart()

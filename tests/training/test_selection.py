@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from ctrgate import prepare, train
 from ctrgate.config import load
 from ctrgate.errors import ConfigError
+from ctrgate.progress import console
 from ctrgate.training import loop
 from ctrgate.training.runs import restore
 from ctrgate.training.selection import ContinuationConfig, HardConcreteConfig, StraightThroughConfig
@@ -183,3 +184,15 @@ def test_noise_is_dropped_and_signal_stays(
     assert kept["noise"] < 0.1
     assert summary["valid"]["auc"] > 0.88
     assert summary["feature_ratio"] == pytest.approx(found["feature_ratio"])
+
+
+@pytest.mark.parametrize(
+    ("penalty", "rate", "hint"),
+    [(1e-9, 1e-4, "nothing was dropped: raise select.penalty"), (9.0, 0.5, "nearly nothing stays: lower")],
+)
+def test_a_search_that_decides_nothing_says_what_to_change(
+    write_run: Callable[..., Path], penalty: float, rate: float, hint: str
+) -> None:
+    with console.capture() as shown:
+        trained(write_run(train=TRAIN, select={**SEARCH, "penalty": penalty, "learning_rate": rate}))
+    assert hint in shown.get()
