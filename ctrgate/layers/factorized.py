@@ -73,7 +73,7 @@ class FactorizedMlp(nn.Module):
             blocks.append(FactorizedLinear(width, hidden_dim, residual=residual))
             if batch_norm:
                 blocks.append(nn.BatchNorm1d(hidden_dim))
-            blocks.append(activation_layer(activation))
+            blocks.append(activation_layer(activation, hidden_dim))
             if dropout > 0:
                 blocks.append(nn.Dropout(dropout))
             width = hidden_dim

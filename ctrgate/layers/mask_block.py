@@ -45,7 +45,7 @@ class MaskBlock(nn.Module):
         self.mask = InstanceMask(feature_dim=input_dim, context_dim=embedding_dim, hidden_dim=hidden_dim)
         self.linear = xavier_linear(input_dim, output_dim, bias=False)
         self.norm = nn.LayerNorm(output_dim) if norm else nn.Identity()
-        self.activation = activation_layer(activation)
+        self.activation = activation_layer(activation, output_dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ctrgate.layers.dice import Dice
 from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
 from ctrgate.layers.linear import xavier_linear
 
 __all__ = ["Activation", "GatedUnit", "Mlp", "activation_layer"]
 
-Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "xgelu", "xsilu", "xatlu"]
+Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "xgelu", "xsilu", "xatlu", "dice"]
 GatedUnit = Literal["glu", "swiglu", "geglu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -23,8 +24,10 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-def activation_layer(name: Activation) -> nn.Module:
-    """The module of an activation's name."""
+def activation_layer(name: Activation, dim: int) -> nn.Module:
+    """The module of an activation's name, for vectors of a width."""
+    if name == "dice":
+        return Dice(dim)
     if name == "xgelu" or name == "xsilu" or name == "xatlu":
         return ExpandedActivation(name)
     return _ACTIVATIONS[name]()
@@ -72,7 +75,7 @@ class Mlp(nn.Module):
             if activation == "glu" or activation == "swiglu" or activation == "geglu":
                 blocks += [GatedLinear(width, hidden_dim, kind=activation), *norms]
             else:
-                blocks += [xavier_linear(width, hidden_dim), *norms, activation_layer(activation)]
+                blocks += [xavier_linear(width, hidden_dim), *norms, activation_layer(activation, hidden_dim)]
             if rate > 0:
                 blocks.append(nn.Dropout(rate))
             width = hidden_dim

@@ -14,7 +14,7 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
 from ctrgate.layers.activation_unit import ActivationUnit
-from ctrgate.models.blocks import MlpConfig
+from ctrgate.models.blocks import MlpConfig, Widths
 from ctrgate.models.inputs import Embedding, History, Inputs, Share, every_field
 
 
@@ -28,8 +28,10 @@ class DINConfig:
 
     name: Literal["din"] = "din"
     mlp: MlpConfig = MlpConfig(hidden=(200, 80))
-    attention: MlpConfig = MlpConfig(hidden=(80, 40), activation="sigmoid", batch_norm=False)
-    """Of the activation unit; batch norm has no part in it, since padding would enter its statistics."""
+    attention_hidden: Widths = (80, 40)
+    """Of the activation unit."""
+    attention_activation: Literal["sigmoid", "relu", "gelu", "silu", "tanh"] = "sigmoid"
+    """Of its hidden layers. The paper's Dice takes the mean of a batch, and padding would be in it."""
     normalisation: Literal["none", "softmax", "scaled_softmax"] = "none"
     """Of the activation over a history: the paper's, FuxiCTR's or the authors' code's."""
     targets: Mapping[str, str] = Field(default_factory=dict)
@@ -85,10 +87,9 @@ class DIN(nn.Module):
         self.units = nn.ModuleList(
             ActivationUnit(
                 width,
-                hidden_dims=config.attention.hidden,
-                activation=config.attention.plain_activation,
+                hidden_dims=config.attention_hidden,
+                activation=config.attention_activation,
                 normalisation=config.normalisation,
-                dropout=config.attention.dropout,
             )
             for width in widths
         )
