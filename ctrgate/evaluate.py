@@ -18,7 +18,8 @@ from ctrgate import figures
 from ctrgate.config import Place, settings
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError, DataError
-from ctrgate.features.layout import Layout, role_column
+from ctrgate.features.layout import Layout, SequenceGroup, role_column
+from ctrgate.features.prepared import Prepared
 from ctrgate.features.sources import SplitName
 from ctrgate.files import atomic_file, write_json, writing
 from ctrgate.gate_report import gate_figures, headline
@@ -118,9 +119,7 @@ def measure(scored: pl.DataFrame, *, layout: Layout, seed: int) -> dict[str, Any
             known[f"logit:{name}"].to_numpy(),
             weights=_role(known, layout, "weight"),
             groups=_role(known, layout, "group"),
-            segments={
-                column.removeprefix("segment:"): known[column].to_numpy() for column in layout.roles.get("segment", ())
-            },
+            segments=_segments(known),
             seed=seed,
         )
     first, *others = layout.labels
@@ -145,12 +144,8 @@ def observed(restored: Restored, scored: pl.DataFrame, *, split: SplitName) -> d
     starts = [number * EVALUATION_BATCH for number in chosen]
     parts = [np.arange(start, min(start + EVALUATION_BATCH, reader.num_rows)) for start in starts]
     rows = np.concatenate([np.arange(0), *parts])
-    segments = {
-        column.removeprefix("segment:"): scored[column].gather(rows).to_numpy()
-        for column in layout.roles.get("segment", ())
-    }
     batches = chain.from_iterable(islice(reader.batches(replace(order, first_batch=number)), 1) for number in chosen)
-    with observe(network, inputs=inputs, segments=segments) as observer:
+    with observe(network, inputs=inputs, segments=_segments(scored[rows])) as observer:
         for _ in predict(restored.model, batches, num_rows=len(rows), title="gates"):
             pass  # the observer has seen the batch
     return {"split": split, **observer.summary()}
@@ -183,7 +178,25 @@ def _scored(restored: Restored, split: SplitName) -> tuple[pl.DataFrame, float]:
     columns = [role_column("label", name) for name in layout.labels]
     columns += [column for role, names in layout.roles.items() if role != "order" for column in names]
     roles = pl.scan_parquet(files).select(list(dict.fromkeys(columns))).collect()
-    return roles.with_columns(pl.Series(f"logit:{name}", logits[:, i]) for i, name in enumerate(layout.labels)), rate
+    lengths = [_events(restored.prepared, split, group) for group in layout.sequences]
+    named = [pl.Series(f"logit:{name}", logits[:, i]) for i, name in enumerate(layout.labels)]
+    return roles.with_columns(*named, *lengths), rate
+
+
+def _events(prepared: Prepared, split: SplitName, group: SequenceGroup) -> pl.Series:
+    """A segment by the number of a row's past events: up to 3, the rest of train's lowest fifth, and more."""
+    length = pl.col(group.members[0].column).list.len()
+    lowest = pl.scan_parquet(prepared.files("train")).select(length.quantile(0.2, "lower")).collect().item()
+    ends = [3, int(lowest)] if lowest > 3 else [3]
+    labels = ["0 to 3", *([f"4 to {ends[-1]}"] if len(ends) > 1 else []), f"more than {ends[-1]}"]
+    rows = pl.scan_parquet(prepared.files(split)).select(length.cut(ends, labels=labels).cast(pl.String)).collect()
+    return rows.to_series().alias(f"segment:events in {group.name}")
+
+
+def _segments(scored: pl.DataFrame) -> dict[str, NDArray[Any]]:
+    """The segments of scored rows by name: those of the dataset's roles, and those by the length of histories."""
+    columns = [column for column in scored.columns if column.startswith("segment:")]
+    return {column.removeprefix("segment:"): scored[column].to_numpy() for column in columns}
 
 
 def _role(rows: pl.DataFrame, layout: Layout, role: Literal["weight", "group"]) -> NDArray[Any] | None:
