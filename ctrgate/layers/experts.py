@@ -12,8 +12,18 @@ from torch.nn import functional
 
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.mlp import Mlp
+from ctrgate.layers.routing import (
+    chance_of_choice,
+    entropy,
+    mean_or_zero,
+    sinkhorn,
+    small_linear,
+    smooth_step,
+    squared_variation,
+    top_k_softmax,
+)
 
-__all__ = ["Comet", "DSelectK", "DenseToSparse", "ExpertGate", "NoisyTopK", "SoftmaxGate", "smooth_step"]
+__all__ = ["Comet", "DSelectK", "DenseToSparse", "ExpertGate", "NoisyTopK", "SoftmaxGate"]
 
 _LOWEST = torch.finfo(torch.float32).min
 
@@ -188,7 +198,7 @@ class DSelectK(ExpertGate):
         self.register_buffer("codes", (bits & 1).bool(), persistent=False)
         self._gamma, self._entropy = gamma, entropy
         self._is_full = 2**num_bits == num_experts
-        self.bits = _small_linear(context_dim, num_chosen * num_bits, gamma=gamma) if num_bits else None
+        self.bits = small_linear(context_dim, num_chosen * num_bits, gamma=gamma) if num_bits else None
         self.mix = xavier_linear(context_dim, num_chosen)
 
     def forward(self, context: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -201,9 +211,9 @@ class DSelectK(ExpertGate):
         weights = (mix.unsqueeze(2) * chosen).sum(dim=1)  # a product of matrices would be bf16 under autocast
         if not self.training:
             return weights, {}
-        terms = {"entropy": self._entropy * _mean(_entropy(chosen))}
+        terms = {"entropy": self._entropy * mean_or_zero(entropy(chosen))}
         if not self._is_full:
-            terms["unused_codes"] = self._entropy * _mean(1 / chosen.sum(dim=2).clamp(min=1e-3))
+            terms["unused_codes"] = self._entropy * mean_or_zero(1 / chosen.sum(dim=2).clamp(min=1e-3))
         return weights, terms
 
     def untrained(self) -> dict[str, str]:
@@ -265,7 +275,7 @@ class Comet(ExpertGate):
         self.register_buffer("shorter", _table(ways, place=2, depth=depth, fill=1).bool(), persistent=False)
         self._gamma, self._entropy = gamma, entropy
         self._permutation_steps, self._permutation_entropy = permutation_steps, permutation_entropy
-        self.nodes = _small_linear(context_dim, num_chosen * (num_experts - 1), gamma=gamma) if depth else None
+        self.nodes = small_linear(context_dim, num_chosen * (num_experts - 1), gamma=gamma) if depth else None
         self.leaves = xavier_linear(context_dim, num_chosen * num_experts)
         searched = permutation_steps > 0 and num_experts > 1
         self.placement = nn.Parameter(torch.randn(num_experts, num_experts) * 1e-3) if searched else None
@@ -281,7 +291,7 @@ class Comet(ExpertGate):
         permutation = self.permutation
         if self.training:
             permutation = self._search(terms) if self.placement is not None else permutation
-            terms["entropy"] = self._entropy * _mean(_entropy(reached))
+            terms["entropy"] = self._entropy * mean_or_zero(entropy(reached))
             self.steps += 1
         # Not a product of matrices, which would be bf16 under autocast.
         weights = (weights.unsqueeze(2) * permutation).sum(dim=1)
@@ -311,7 +321,7 @@ class Comet(ExpertGate):
         temperature = 1e-3 * (1e-7 / 1e-3) ** share
         matrix = sinkhorn(self.placement / temperature, iterations=round(20 + share * (150 - 20)))
         self.permutation.copy_(matrix.detach())
-        terms["permutation"] = self._permutation_entropy * (_entropy(matrix) + _entropy(matrix.T)).mean()
+        terms["permutation"] = self._permutation_entropy * (entropy(matrix) + entropy(matrix.T)).mean()
         return matrix
 
 
@@ -327,76 +337,3 @@ def _way(node: int) -> list[tuple[int, int, int]]:
 def _table(ways: Sequence[Sequence[tuple[int, int, int]]], *, place: int, depth: int, fill: int) -> Tensor:
     """One part of all ways, ``(K, depth)``, shorter ones filled."""
     return torch.tensor([[step[place] for step in way] + [fill] * (depth - len(way)) for way in ways])
-
-
-def smooth_step(z: Tensor, *, gamma: float) -> Tensor:
-    """0 up to ``-gamma / 2``, 1 from ``gamma / 2``, between them the cubic with slope 0 at both (ICML 2020).
-
-    Example:
-        >>> smooth_step(torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]), gamma=1.0).tolist()
-        [0.0, 0.0, 0.5, 1.0, 1.0]
-    """
-    inside = (z / gamma).clamp(-0.5, 0.5)
-    return 0.5 + inside * (1.5 - 2 * inside.square())
-
-
-def top_k_softmax(scores: Tensor, num_chosen: int) -> Tensor:
-    """A softmax over the best scores of each row, zero for the others; of equal ones the first stay."""
-    if num_chosen >= scores.size(1):
-        return scores.softmax(dim=1)
-    best, places = scores.sort(dim=1, descending=True, stable=True)
-    best, places = best[:, :num_chosen], places[:, :num_chosen]
-    return torch.zeros_like(scores).scatter(1, places, best.softmax(dim=1))
-
-
-def squared_variation(values: Tensor) -> Tensor:
-    """``variance / mean^2`` with the population's variance; 0 for a single value."""
-    if values.numel() == 1:
-        return values.new_zeros(())
-    return values.var(correction=0) / values.mean().square().clamp(min=1e-10)
-
-
-def chance_of_choice(clean: Tensor, noisy: Tensor, spread: Tensor, *, num_chosen: int) -> Tensor:
-    """For each row and expert, the chance to be among the k best if its own noise alone is drawn again.
-
-    ``Phi((clean_i - t_i) / spread_i)``, ``t_i`` the k-th largest noisy score of the other experts.
-
-    Shape:
-        - clean, noisy, spread, returns: ``(B, K)``; needs ``num_chosen < K``
-    """
-    best = noisy.topk(num_chosen + 1, dim=1).values
-    inner, outer = best[:, num_chosen - 1 : num_chosen], best[:, num_chosen:]
-    threshold = torch.where(noisy >= inner, outer, inner)
-    chance: Tensor = torch.special.ndtr((clean - threshold) / spread.clamp(min=1e-6))
-    return chance
-
-
-def sinkhorn(scores: Tensor, *, iterations: int) -> Tensor:
-    """``exp(scores)`` scaled by turns to rows and columns that sum to 1 (Sinkhorn), in logarithms.
-
-    Shape:
-        - scores, returns: ``(K, K)``
-    """
-    for _ in range(iterations):
-        scores = scores - scores.logsumexp(dim=1, keepdim=True)
-        scores = scores - scores.logsumexp(dim=0, keepdim=True)
-    return scores.exp()
-
-
-def _mean(values: Tensor) -> Tensor:
-    """The mean; 0 of nothing."""
-    return values.sum() / max(values.numel(), 1)
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    """Of the last dimension."""
-    safe = probabilities.clamp(min=torch.finfo(torch.float32).tiny)
-    return -(probabilities * safe.log()).sum(dim=-1)
-
-
-def _small_linear(in_dim: int, out_dim: int, *, gamma: float) -> nn.Linear:
-    """The start of the authors' code, well inside the smooth step: weights U(+-.05), biases U(+-gamma / 100)."""
-    layer = nn.Linear(in_dim, out_dim)
-    nn.init.uniform_(layer.weight, -0.05, 0.05)
-    nn.init.uniform_(layer.bias, -gamma / 100, gamma / 100)
-    return layer

@@ -11,19 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ctrgate.layers.experts import (
-    Comet,
-    DenseToSparse,
-    DSelectK,
-    ExpertGate,
-    NoisyTopK,
-    SoftmaxGate,
-    chance_of_choice,
-    sinkhorn,
-    smooth_step,
-    squared_variation,
-    top_k_softmax,
-)
+from ctrgate.layers.experts import Comet, DenseToSparse, DSelectK, ExpertGate, NoisyTopK, SoftmaxGate
+from ctrgate.layers.routing import chance_of_choice, sinkhorn, smooth_step, squared_variation, top_k_softmax
 
 GATES: list[Callable[..., ExpertGate]] = [SoftmaxGate, NoisyTopK, DenseToSparse, DSelectK, Comet]
 GAMMAS = [0.01, 0.1, 0.3, 0.7, 1.0, 5.0, 10.0]
