@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pipelines.experiment import Stopped, run_verb
 
@@ -67,6 +68,7 @@ def draw(areas: Areas) -> Figure:
         for depth in depths:
             panel.plot([depth] * len(by_depth[depth]), by_depth[depth], "o", color=color, markersize=4)
     panel.set(xlabel="cross layers", ylabel="test AUC")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.legend(frameon=False)
     panel.grid(linewidth=0.5, alpha=0.4)
     panel.spines[["top", "right"]].set_visible(False)

@@ -21,6 +21,7 @@ PUBLISHED = {
     "frappe_fm": "BARS .9671",
     "frappe_dnn": "BARS .984045 ± .00051 (5 runs)",
     "frappe_deep_fm": "BARS .983947 ± .00016 (5 runs)",
+    "frappe_deep_fm_optfs": "—",
     "frappe_dcn": "BARS .983418 ± .00031 (5 runs)",
     "frappe_dcn_v2": "BARS .983824 ± .00043 (5 runs)",
     "frappe_auto_int": "BARS .983085",
