@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stopped.exit_code
     print(table(areas))
     Path(parsed.figure).parent.mkdir(parents=True, exist_ok=True)
-    draw(areas).savefig(parsed.figure, metadata={"Date": None})
+    draw(areas).savefig(parsed.figure, metadata={"Date": None, "Creator": None})
     return 0
 
 
