@@ -40,8 +40,9 @@ class ValueGate(nn.Module):
 
     def factor(self, ids: Tensor) -> Tensor:
         """The factors of some rows."""
-        if self.closed:
-            return self.kept()[ids].float() * self.open_factor
+        if self.closed:  # of the ids alone: a vocabulary may be far larger than a batch
+            open_ = self.soft_is_open(self.logits.detach()[ids]) | (ids == 0)
+            return open_.float() * self.open_factor
         return self.soft(self.logits[ids])
 
     def kept(self) -> Tensor:

@@ -30,9 +30,9 @@ class _Search:
     """
 
     penalty: NotNegative = 1e-5
-    """Weight of each value's gate in the loss. A value that no row holds is pulled down by this alone, and Adam's steps
-    are as large for a small pull as for a great one once it is far above train.eps. Below 1e-7 with eps 1e-8 nothing is
-    dropped in a few hundred steps; the papers' 1e-9 are for millions."""
+    """Weight of each value's gate in the loss; a few divided by the number of train rows is a start. A pull that is
+    small beside train.eps hardly moves a gate, and one far above it moves a gate that nothing holds by one learning rate
+    a step (docs/selection.md)."""
     epochs: Annotated[int, Field(ge=2)] = 5
     """N, of the search."""
     rewind_epoch: Annotated[int, Field(ge=0)] = 1
