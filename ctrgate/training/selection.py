@@ -31,8 +31,8 @@ class _Search:
 
     penalty: NotNegative = 1e-5
     """Weight of each value's gate in the loss; a few divided by the number of train rows is a start. A pull that is
-    small beside train.eps hardly moves a gate, and one far above it moves a gate that nothing holds by one learning rate
-    a step (docs/selection.md)."""
+    small beside train.eps hardly moves a gate, and one far above it moves a gate that nothing holds by one learning
+    rate a step (docs/selection.md)."""
     epochs: Annotated[int, Field(ge=2)] = 5
     """N, of the search."""
     rewind_epoch: Annotated[int, Field(ge=0)] = 1
