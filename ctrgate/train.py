@@ -61,7 +61,7 @@ def run(config: Config) -> dict[str, Any]:
         folder.begin(resolved, seed=config.seed, prepared=prepared)
         torch.manual_seed(config.seed)
         progress = fit.resume()
-        folder.cut_metrics(after_step=progress.step)
+        folder.cut_metrics(after_epoch=progress.epoch)
         if progress.finished:
             console.print(f"{folder.path} is trained already; train.restart=true trains it again")
         else:

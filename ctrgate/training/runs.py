@@ -117,9 +117,9 @@ class RunFolder:
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
 
-    def cut_metrics(self, *, after_step: int) -> None:
-        """Drop lines beyond a step: a resumed run writes them again."""
-        kept = [line for line in self.metrics() if line["step"] <= after_step]
+    def cut_metrics(self, *, after_epoch: int) -> None:
+        """Keep the lines of that many epochs: a resumed run writes later ones again."""
+        kept = [line for line in self.metrics() if line["epoch"] <= after_epoch]
         with atomic_file(self.path / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 

@@ -117,6 +117,29 @@ def test_a_signal_at_the_last_step_of_an_epoch_and_a_kill_within_the_rename_lose
     assert_same_runs(whole, stopped)
 
 
+def test_a_kill_after_the_line_of_an_epoch_does_not_double_it(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step of an epoch is saved, its line is written, and the kill comes before the epoch's checkpoint."""
+    often = {"batch_size": 100, "learning_rate": 0.01, "epochs": 3, "checkpoint_every": 13}
+    whole, killed = (write_run(under=name, train=often) for name in ("whole", "killed"))
+    trained(whole)
+    with monkeypatch.context() as patched:
+        original = checkpoint.Checkpoints.save
+
+        def dying(*values: object, **named: object) -> Path:
+            if values[3].epoch == 2 and values[3].batch == 0:
+                raise Stop
+            return original(*values, **named)
+
+        patched.setattr(checkpoint.Checkpoints, "save", dying)
+        with pytest.raises(Stop):
+            trained(killed)
+    assert len(load(killed, train.Config).folder.metrics()) == 2
+    trained(killed)
+    assert_same_runs(whole, killed)
+
+
 def test_a_kill_between_the_pointers_does_not_lose_the_best_state(
     write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
