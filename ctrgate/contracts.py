@@ -200,10 +200,12 @@ class Output:
 
     Shape:
         - logits: ``(B, L)``, or None for a next-item network
-        - query: ``(B, D)``, to be compared with item rows, or None
+        - query: ``(B, D)``, the history as a whole, to be compared with item rows, or None
+        - queries: ``(B, T, D)``, the same after each event, in training where the network is causal, or None
         - aux: terms for the objective by name; empty in evaluation
     """
 
     logits: Tensor | None = None
     query: Tensor | None = None
+    queries: Tensor | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)
