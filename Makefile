@@ -8,7 +8,7 @@ GPU ?= 0
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-gpu$(GPU)
 
-.PHONY: setup demo test lint test-slow reproduce-frappe clean
+.PHONY: setup demo test lint test-slow bench reproduce-frappe clean
 
 setup: $(READY)
 
@@ -40,6 +40,10 @@ test: lint
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# A minute or two: the scan of Mamba against a loop over steps; prints one table.
+bench: setup
+	$(BIN)/python -m benchmarks.scan
 
 # Hours on two cores: every Frappe run file over three seeds; prints the table of docs/reproductions.md.
 reproduce-frappe: setup

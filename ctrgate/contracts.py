@@ -163,6 +163,8 @@ class Fields:
         - numbers: ``(B, N)``; vectors: per column ``(B, W)``; both are projected into ``rows`` by the network
         - sequences: per group, see ``Sequence``
         - order: the schema's fields in the schema's order, known once numbers and vectors are projected
+        - groups: ``(B,)`` int64, the user of each row where the batch tells it, else None; for terms in training, and
+          never for what a row is answered
     """
 
     rows: Mapping[str, Tensor]
@@ -170,6 +172,7 @@ class Fields:
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
     sequences: Mapping[str, Sequence] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    groups: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         """One field, ``(B, D)``."""
@@ -202,10 +205,12 @@ class Output:
         - logits: ``(B, L)``, or None for a next-item network
         - query: ``(B, D)``, the history as a whole, to be compared with item rows, or None
         - queries: ``(B, T, D)``, the same after each event, in training where the network is causal, or None
+        - candidates: ``(B, C, D)``, the rows of the items that a loss has drawn, or None
         - aux: terms for the objective by name; empty in evaluation
     """
 
     logits: Tensor | None = None
     query: Tensor | None = None
     queries: Tensor | None = None
+    candidates: Tensor | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)

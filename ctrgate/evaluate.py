@@ -27,12 +27,21 @@ from ctrgate.metrics.summary import evaluate_scores
 from ctrgate.models.inputs import plan_inputs
 from ctrgate.progress import console
 from ctrgate.tracking import Tracker, TrackingConfig, open_tracker
-from ctrgate.training.loop import EVALUATION_BATCH, predict
+from ctrgate.training.next_item import items_of
+from ctrgate.training.objective import NextItemConfig
 from ctrgate.training.observer import has_gates, observe
+from ctrgate.training.predict import EVALUATION_BATCH, outputs
+from ctrgate.training.ranked import measure_ranks, ranked
 from ctrgate.training.runs import Restored, RunFolder, restore
+from ctrgate.training.task import logits_of
 
 __all__ = ["Config", "EvaluateSettings", "run"]
 
+_HEADLINE = (
+    "num_rows",
+    *("auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "gauc"),
+    *("ranking", "num_candidates", "unknown_targets", "seen_targets", "seen"),
+)
 _GATE_BATCHES = 4  # at most 65,536 rows tell enough of the gates
 
 
@@ -86,13 +95,12 @@ def run(config: Config) -> dict[str, Any]:
     results: dict[str, Any] = {"run": str(folder.path)}
     try:
         for split in splits:
-            scored, rate = _scored(restored, split)
-            result = measure(scored, layout=restored.layout, seed=config.evaluate.seed)
+            scored, rate, result = _measured(restored, split, seed=config.evaluate.seed)
             target = folder.path / "evaluation" / f"{split}.parquet"
             with writing(target, setting="runs"), atomic_file(target) as temporary:
                 scored.write_parquet(temporary)
             write_json(target.with_suffix(".json"), {"step": step, "rows_per_second": rate, **result})
-            results[split] = {**_headline(result), "rows_per_second": rate}
+            results[split] = {name: result[name] for name in _HEADLINE if name in result} | {"rows_per_second": rate}
             _log(tracker, split, result, step=step)
             _print(split, result)
             if split == splits[0]:
@@ -101,6 +109,20 @@ def run(config: Config) -> dict[str, Any]:
     finally:
         tracker.end()
     return results
+
+
+def _measured(restored: Restored, split: SplitName, *, seed: int) -> tuple[pl.DataFrame, float, dict[str, Any]]:
+    """A split's rows with what the model says of them, rows per second, and the metrics."""
+    objective, layout = restored.settings.objective, restored.layout
+    lengths = [_events(restored.prepared, split, group) for group in layout.sequences]
+    if not isinstance(objective, NextItemConfig):
+        scored, rate = _scored(restored, split)
+        scored = scored.with_columns(lengths)
+        return scored, rate, measure(scored, layout=layout, seed=seed)
+    scored, rate = ranked(restored, split, objective=objective)
+    scored = scored.with_columns(lengths)
+    items, groups = items_of(layout, restored.settings.model, objective), _role(scored, layout, "group")
+    return scored, rate, measure_ranks(scored, objective=objective, items=items, groups=groups, seed=seed)
 
 
 def measure(scored: pl.DataFrame, *, layout: Layout, seed: int) -> dict[str, Any]:
@@ -146,7 +168,7 @@ def observed(restored: Restored, scored: pl.DataFrame, *, split: SplitName) -> d
     rows = np.concatenate([np.arange(0), *parts])
     batches = chain.from_iterable(islice(reader.batches(replace(order, first_batch=number)), 1) for number in chosen)
     with observe(network, inputs=inputs, segments=_segments(scored[rows])) as observer:
-        for _ in predict(restored.model, batches, num_rows=len(rows), title="gates"):
+        for _ in outputs(restored.model, batches, num_rows=len(rows), title="gates"):
             pass  # the observer has seen the batch
     return {"split": split, **observer.summary()}
 
@@ -172,15 +194,14 @@ def _scored(restored: Restored, split: SplitName) -> tuple[pl.DataFrame, float]:
         raise DataError(f"{split} has {reader.num_rows} rows, its manifest says {restored.prepared.num_rows(split)}")
     started = time.monotonic()
     batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
-    parts = [logits for _, logits in predict(restored.model, batches, num_rows=reader.num_rows, title=split)]
+    parts = [logits for _, logits in logits_of(restored.model, batches, num_rows=reader.num_rows, title=split)]
     rate = reader.num_rows / (time.monotonic() - started)
     logits = np.concatenate(parts)
     columns = [role_column("label", name) for name in layout.labels]
     columns += [column for role, names in layout.roles.items() if role != "order" for column in names]
     roles = pl.scan_parquet(files).select(list(dict.fromkeys(columns))).collect()
-    lengths = [_events(restored.prepared, split, group) for group in layout.sequences]
     named = [pl.Series(f"logit:{name}", logits[:, i]) for i, name in enumerate(layout.labels)]
-    return roles.with_columns(*named, *lengths), rate
+    return roles.with_columns(*named), rate
 
 
 def _events(prepared: Prepared, split: SplitName, group: SequenceGroup) -> pl.Series:
@@ -203,12 +224,11 @@ def _role(rows: pl.DataFrame, layout: Layout, role: Literal["weight", "group"]) 
     return next((rows[column].to_numpy() for column in layout.roles.get(role, ())), None)
 
 
-def _headline(result: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("num_rows", "auc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "gauc")
-    return {name: result[name] for name in names}
-
-
 def _log(tracker: Tracker, split: str, result: Mapping[str, Any], *, step: int) -> None:
+    if "ranking" in result:
+        means = {f"{split}/{name}": estimate["value"] for name, estimate in result["ranking"].items()}
+        tracker.metrics(means, step=step)
+        return
     gauc = result["gauc"] or {}
     values = {
         "auc": result["auc"]["value"],
@@ -223,7 +243,19 @@ def _log(tracker: Tracker, split: str, result: Mapping[str, Any], *, step: int) 
     tracker.figure(figures.reliability(result["reliability"]), name=f"{split}_calibration")
 
 
+def _interval(name: str, of: Mapping[str, Any]) -> str:
+    return f"{name} {of['value']:.4f} [{of['low']:.4f}, {of['high']:.4f}]"
+
+
 def _print(split: str, result: Mapping[str, Any]) -> None:
+    if "ranking" in result:
+        means = ", ".join(_interval(name, of) for name, of in result["ranking"].items())
+        console.print(
+            f"{split}: {means}; {result['num_rows']:,} rows, {result['num_candidates']:,} candidates, seen items "
+            f"{result['seen']}, {result['unknown_targets']:,} targets unknown",
+            markup=False,
+        )
+        return
     auc = result["auc"]
     known = auc["low"] is not None
     interval = f"{auc['value']:.5f} [{auc['low']:.5f}, {auc['high']:.5f}]" if known else "not defined (one class)"

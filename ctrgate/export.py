@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -22,9 +23,12 @@ from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, ConfigError, HeldBackError
 from ctrgate.features.encoder import Encoder
 from ctrgate.files import atomic_folder, writing
+from ctrgate.models.next_item import Items
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
 from ctrgate.training.model import CtrModel
+from ctrgate.training.next_item import items_of
+from ctrgate.training.objective import NextItemConfig
 from ctrgate.training.runs import Restored, RunFolder, restore
 
 __all__ = ["Config", "ExportSettings", "run"]
@@ -127,11 +131,13 @@ def _write(folder: Path, restored: Restored, *, name: str, export: ExportSetting
         factors = {name: gate.factor(torch.arange(len(gate.logits))) for name, gate in model.gates.by_table().items()}
         lookups = model.lookups.lookups
         shrunk = shrink(encoder, restored.layout, rows=rows, lookups=lookups, factors=factors)
+    items = _items(restored, encoder)
     trained = Trained(
         encoder=shrunk.encoder if shrunk else encoder,
         layout=shrunk.layout if shrunk else restored.layout,
         model=restored.settings.model,
         tables=restored.settings.tables,
+        items=items,
         rows=shrunk.rows if shrunk else rows,
         weights={name: value.cpu() for name, value in model.network.state_dict().items()},
     )
@@ -147,6 +153,16 @@ def _write(folder: Path, restored: Restored, *, name: str, export: ExportSetting
     sizes = _sizes(restored, trained.rows)
     write(folder, trained, origin=origin, golden=golden, logits=logits, tolerance=export.tolerance, tables=sizes)
     return shrunk
+
+
+def _items(restored: Restored, encoder: Encoder) -> Items | None:
+    """Where the items are, for a network that ranks them; ConfigError where scores could not name them."""
+    objective = restored.settings.objective
+    if not isinstance(objective, NextItemConfig):
+        return None
+    items = items_of(restored.layout, restored.settings.model, objective)
+    encoder.decode(items.target, pl.Series([], dtype=pl.Int64))  # raises for a hashed item, which has no name
+    return items
 
 
 def _sizes(restored: Restored, rows: Mapping[str, torch.Tensor]) -> dict[str, TableSize]:
@@ -187,12 +203,13 @@ def _prove(artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, tol
 
 
 def _logits(model: CtrModel, batch: Batch) -> NDArray[np.float32]:
-    """What the checkpoint says, looked up as in training."""
+    """What the checkpoint says, logits or queries, looked up as in training."""
     with torch.no_grad():  # FBGEMM does not know inference mode
         output, _ = model(batch)
-    if output.logits is None:
-        raise ConfigError("the network gives no logits, so that an artifact of it could score no rows")
-    logits: NDArray[np.float32] = output.logits.float().cpu().numpy()
+    found = output.query if output.logits is None else output.logits
+    if found is None:
+        raise ValueError("the network gives neither logits nor queries")
+    logits: NDArray[np.float32] = found.float().cpu().numpy()
     return logits
 
 

@@ -19,32 +19,34 @@ __all__ = ["explained_variance", "heat_map", "horizontal_bars", "learning_curve"
 _INK, _FAINT, _LINE, _SECOND = "#1d2733", "#c9d1da", "#2563c9", "#c2571a"
 _ON_A_PAGE = {_INK: "var(--ink)", _FAINT: "var(--faint)", _LINE: "var(--line)", _SECOND: "var(--second)"}
 _WIDTH, _HEIGHT = 4.6, 3.4
+_MEASURED = {"auc": "AUC", "ndcg": "NDCG"}  # what the learning curve shows of valid
 _BAR, _CELL, _SMALL_CELL, _CHARACTER = 0.23, 0.31, 0.17, 0.075  # inches
 _LONGEST_LABEL = 18
 _LEVELS = 20  # of opacity; the cells of one level are one path, which keeps a page small
 
 
 def learning_curve(rows: Sequence[Mapping[str, float | None]]) -> Figure:
-    """Training loss and validation log loss above, validation AUC below, by epoch.
+    """Training loss and validation log loss above, validation AUC (of next items, NDCG) below, by epoch.
 
     Args:
-        rows: The lines of metrics.jsonl: ``step``, ``epoch``, ``train/loss``, ``valid/log_loss``, ``valid/auc``; what
-            a line lacks is left out.
+        rows: The lines of metrics.jsonl: ``step``, ``epoch``, ``train/loss``, ``valid/log_loss``, ``valid/auc`` or
+            ``valid/ndcg``; what a line lacks is left out.
     """
     axis = "epoch" if any(row.get("epoch") is not None for row in rows) else "step"
-    has_auc = any(row.get("valid/auc") is not None for row in rows)
+    measured = [metric for metric in _MEASURED if any(row.get(f"valid/{metric}") is not None for row in rows)]
     figure = _figure()
-    panels = figure.subplots(2 if has_auc else 1, 1, sharex=True, squeeze=False)[:, 0]
+    panels = figure.subplots(2 if measured else 1, 1, sharex=True, squeeze=False)[:, 0]
     _series(panels[0], rows, axis=axis, name="train/loss", label="train loss", color=_SECOND)
     _series(panels[0], rows, axis=axis, name="valid/log_loss", label="valid log loss", color=_LINE)
     if panels[0].get_lines():
         panels[0].legend(frameon=False, fontsize=9, labelcolor=_INK)
-    if has_auc:
-        _series(panels[1], rows, axis=axis, name="valid/auc", label="valid AUC", color=_LINE)
-        best = max((row for row in rows if row.get("valid/auc") is not None), key=lambda row: row["valid/auc"] or 0.0)
-        place, value = best[axis] or 0.0, best["valid/auc"] or 0.0
+    for metric in measured[:1]:
+        name, title = f"valid/{metric}", f"valid {_MEASURED[metric]}"
+        _series(panels[1], rows, axis=axis, name=name, label=title, color=_LINE)
+        best = max((row for row in rows if row.get(name) is not None), key=lambda row: row[name] or 0.0)
+        place, value = best[axis] or 0.0, best[name] or 0.0
         panels[1].plot([place], [value], "o", color=_LINE, markersize=6)
-        panels[1].set_title(f"best valid AUC {value:.5f} at {axis} {place:g}", fontsize=9, color=_INK, loc="left")
+        panels[1].set_title(f"best {title} {value:.5f} at {axis} {place:g}", fontsize=9, color=_INK, loc="left")
         panels[1].margins(y=0.15)
     panels[-1].set_xlabel(axis)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))

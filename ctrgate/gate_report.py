@@ -94,7 +94,8 @@ def gate_section(report: Mapping[str, Any]) -> Section:
             f"{_short(gate)}, {_words(gate['kind']).lower()}": _svg(_load(gate), f"Load of {gate['name']}")
             for gate in experts
         }
-        parts += [page.heading("Experts"), page.note(_EXPERTS), page.figures(loads), _expert_table(experts)]
+        note = _EXPERTS + (_FACTORS if any("factors" in gate for gate in experts) else "")
+        parts += [page.heading("Experts"), page.note(note), page.figures(loads), _expert_table(experts)]
     named = {
         f"{_words(gate['kind'])}, {label}": gate
         for family in by_field
@@ -114,6 +115,10 @@ def gate_section(report: Mapping[str, Any]) -> Section:
 _EXPERTS = (
     "Bars: the mean weight of each expert over the rows. Lines: the share of rows in which it has the largest weight. "
     "Entropy: of a row's weights, 1 where all experts have the same, 0 where one has all."
+)
+_FACTORS = (
+    " Where a gate gives factors of any sign and sum, a weight is a factor's share of the magnitudes of all factors of "
+    "its row."
 )
 
 
@@ -268,12 +273,13 @@ def _numbers(line: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _expert_table(gates: Sequence[Gate]) -> Html:
-    columns = ("gate", "expert", "mean weight", "leads in", "takes part in", "")
+    columns = ("gate", "expert", "mean weight", "mean factor", "leads in", "takes part in", "")
     rows = [
         (
             _short(gate),
             str(number + 1),
             f"{gate['load'][number]:.3f}",
+            f"{gate['factors'][number]:.3f}" if "factors" in gate else "",
             f"{gate['first'][number]:.1%}",
             f"{gate['nonzero'][number]:.1%}",
             "unused" if number in gate["unused"] else "",

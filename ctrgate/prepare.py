@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -15,8 +16,10 @@ from ctrgate.errors import ArtifactError, DataError
 from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.histories import histories
 from ctrgate.features.kinds import columns_read
 from ctrgate.features.layout import Layout
+from ctrgate.features.leave_one_out import last_train_rows
 from ctrgate.features.parts import ROW_GROUP, PartWriter
 from ctrgate.features.prepared import (
     FORMAT_VERSION,
@@ -35,6 +38,8 @@ from ctrgate.files import atomic_folder, checksum, locked, writing
 from ctrgate.progress import bar, console
 
 __all__ = ["Config", "run"]
+
+_HISTORY_ROWS = 16_384
 
 
 @settings
@@ -61,9 +66,9 @@ def run(config: Config) -> dict[str, Any]:
     started = time.monotonic()
     sources = open_sources(dataset)
     for source in sources:
-        check_columns(dataset.features, source.schema, source=str(source.path))
+        check_columns(dataset.features, source.schema, source=str(source.path), log=True)
         check_roles(dataset, source)
-    read = [column for feature in dataset.features for column in columns_read(feature)]
+    read = [column for feature in dataset.features for column in columns_read(feature, log=True)]
     check_agreement(sources, [*read, *filter(None, [dataset.roles.group]), *dataset.roles.keys])
     paths = [*(source.path for source in sources), *(path for join in dataset.joins for path in expand(join.files))]
     if config.prepare.dry_run:
@@ -92,7 +97,12 @@ def _prepare(
     counts = _count(dataset, sources=sources, frames=frames)
     encoder = _fit(dataset, sources=sources, frames=frames, counts=counts)
     encoder.save(folder / "encoder")
-    parts = _encode(dataset, encoder=encoder, sources=sources, frames=frames, folder=folder, counts=counts)
+    if dataset.train_rows == "last":
+        frames = last_train_rows(dataset, sources, frames)
+        counts = [count_rows(dataset, source, frame) for source, frame in zip(sources, frames, strict=True)]
+    with TemporaryDirectory(dir=folder, prefix=".log-") as scratch:
+        built = histories(dataset, sources, scratch=Path(scratch))
+        parts = _encode(dataset, encoder, sources=sources, frames=frames, built=built, folder=folder, counts=counts)
     fields, sequences, tables = encoder.layout_parts()
     labels = tuple(label.name for label in dataset.labels)
     return Manifest(
@@ -114,7 +124,7 @@ def _count(
     with bar("checking", total=len(sources), unit="files") as progress:
         for source, frame in zip(sources, frames, strict=True):
             with source.reading():
-                check_values(dataset.features, source.rows, source=str(source.path))
+                check_values(dataset.features, source.rows, source=str(source.path), log=True)
             counts.append(count_rows(dataset, source, frame))
             progress.advance(1)
     for split in _wanted(dataset):
@@ -160,19 +170,20 @@ def _fit(
 
 def _encode(
     dataset: DatasetConfig,
-    *,
     encoder: Encoder,
+    *,
     sources: Sequence[Source],
     frames: Sequence[pl.LazyFrame],
+    built: Sequence[list[pl.Expr]],
     folder: Path,
     counts: Sequence[dict[SplitName, Count]],
 ) -> dict[SplitName, list[Part]]:
     """Write every split's parts, each raw file read once."""
     parts: dict[SplitName, list[Part]] = {split: [] for split in SPLITS if any(split in count for count in counts)}
     with bar("encoding", total=sum(c.num_rows for count in counts for c in count.values())) as progress:
-        for source, frame, count in zip(sources, frames, counts, strict=True):
+        for source, frame, added, count in zip(sources, frames, built, counts, strict=True):
             writers = {split: PartWriter(folder, split=split, number=source.number) for split in count}
-            for rows in _encoded(dataset, encoder=encoder, source=source, frame=frame):
+            for rows in _encoded(dataset, encoder, source=source, frame=frame, added=added):
                 for split, writer in writers.items():
                     writer.append(rows.filter(pl.col(SPLIT) == split).drop(SPLIT))
                 progress.advance(rows.height)
@@ -183,14 +194,22 @@ def _encode(
 
 
 def _encoded(
-    dataset: DatasetConfig, *, encoder: Encoder, source: Source, frame: pl.LazyFrame
+    dataset: DatasetConfig, encoder: Encoder, *, source: Source, frame: pl.LazyFrame, added: Sequence[pl.Expr]
 ) -> Iterator[pl.DataFrame]:
-    """A file's encoded rows with their split, a row group at a time."""
-    columns = role_columns(dataset, source.schema)
-    keep = (*(column.meta.output_name() for column in columns), SPLIT)
+    """A file's encoded rows with their split, at most a row group at a time."""
+    columns = [*role_columns(dataset, source.schema), *added]
+    keep = (*(column.meta.output_name() for column in role_columns(dataset, source.schema)), SPLIT)
+
+    def encode(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return encoder.transform(rows.with_columns(columns), keep=keep)
+
     with source.reading():
-        encoded = encoder.transform(frame.with_columns(columns), keep=keep)
-        yield from encoded.collect_batches(chunk_size=ROW_GROUP, maintain_order=True)
+        if not added:
+            yield from encode(frame).collect_batches(chunk_size=ROW_GROUP, maintain_order=True)
+            return
+        # Polars keeps dozens of pieces between the steps of a query, and histories are wide: one piece at a time.
+        for rows in frame.collect_batches(chunk_size=_HISTORY_ROWS, maintain_order=True):
+            yield encode(rows.lazy()).collect()
 
 
 def _total(

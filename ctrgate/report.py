@@ -17,6 +17,7 @@ from ctrgate.gate_report import gate_section
 from ctrgate.masking import masked
 from ctrgate.page import Section, Tile
 from ctrgate.progress import console
+from ctrgate.ranking_report import ranking_section
 from ctrgate.tracking import TrackingConfig, open_tracker
 
 __all__ = ["Config", "run"]
@@ -43,7 +44,7 @@ def run(config: Config) -> dict[str, Any]:
     The page is logged once the run is evaluated: before, its training may still go on.
 
     Returns:
-        ``report``: the file; ``splits``: those evaluated, the headline's first; ``auc``: the headline's.
+        ``report``: the file; ``splits``: those evaluated, the headline's first; ``auc`` or ``ranking``: the headline's.
 
     Raises:
         ConfigError: No such run, or nothing to report yet.
@@ -70,13 +71,16 @@ def run(config: Config) -> dict[str, Any]:
         tracker.start(run_name=config.name, params={}, tags={}, resume=True)
         tracker.artifact(target, folder="report")
         tracker.end()
-    headline = next(iter(evaluations.values()), {}).get("auc")
-    return {"report": str(target), "splits": list(evaluations), "auc": headline}
+    headline = next(iter(evaluations.values()), {})
+    name = "ranking" if "ranking" in headline else "auc"
+    return {"report": str(target), "splits": list(evaluations), name: headline.get(name)}
 
 
 def _evaluation(split: str, result: Mapping[str, Any], *, first: bool) -> Section:
     """The first one open and explained, the others folded."""
     try:
+        if "ranking" in result:
+            return ranking_section(split, result, first=first)
         parts = [page.tiles(_tiles(result)), *([page.note(_NOTE)] if first else [])]
         drawn = {}
         if result.get("roc", {}).get("false_positive_rate"):

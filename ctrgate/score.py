@@ -16,6 +16,7 @@ from pydantic import Field
 
 from ctrgate.artifact.bundle import Artifact, to_batch
 from ctrgate.config import Place, settings
+from ctrgate.contracts import FIRST_VALUE_ID
 from ctrgate.errors import ConfigError, DataError, SchemaError
 from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.dataset import DatasetConfig, Places
@@ -46,6 +47,8 @@ class ScoreSettings:
     """The folder of the scores; ``scores/NAME`` by default."""
     batch_rows: Annotated[int, Field(ge=1)] = 16_384
     """Rows that go through the network together."""
+    top_k: Annotated[int, Field(ge=1)] = 10
+    """Items per row, for a model that ranks items."""
     replace: bool = False
     """Replace scores of another model or of other files that lie there."""
     dry_run: bool = False
@@ -71,6 +74,8 @@ def run(config: Config) -> dict[str, Any]:
 
     Columns: the keys that ``roles.keys`` names (``file`` and ``row`` where it names none), then ``score`` (the
     probability) and ``logit``, with several labels ``score:LABEL`` and ``logit:LABEL`` of each. Rows keep their order.
+    A model that ranks items gives ``score.top_k`` rows for each: ``rank`` from 1, ``item`` (its raw value) and
+    ``score`` (what items are ordered by, no probability).
 
     Returns:
         The folder, rows, files, and rows per second.
@@ -103,8 +108,8 @@ def run(config: Config) -> dict[str, Any]:
     ):
         for number, (source, told) in enumerate(zip(sources, files, strict=True)):
             part = folder / f"part-{number:05d}-{source.path.stem[:100]}.parquet"
-            scored = _scored(artifact, source, keys=dataset.roles.keys, batch_rows=config.score.batch_rows)
-            parts.append({**told, "part": part.name, "rows": _write_part(part, scored, progress)})
+            scored = _scored(artifact, source, keys=dataset.roles.keys, score=config.score, progress=progress)
+            parts.append({**told, "part": part.name, "rows": _write_part(part, scored)})
         rows = sum(part["rows"] for part in parts)
         write_json(folder / SUCCESS, _success(artifact, parts))
     rate = rows / max(time.monotonic() - started, 1e-9)
@@ -143,7 +148,9 @@ def _sources(config: Config, artifact: Artifact, dataset: DatasetConfig) -> list
             raise SchemaError(
                 f"{source.path} lacks columns {absent} that dataset.roles.keys names; it has {source.schema.names()}"
             )
-    taken = {"score", "logit"} | {f"{what}:{label}" for what in ("score", "logit") for label in artifact.layout.labels}
+    taken = {"score", "logit", "rank", "item"} | {
+        f"{what}:{label}" for what in ("score", "logit") for label in artifact.layout.labels
+    }
     if clash := sorted(taken & set(dataset.roles.keys)):
         raise ConfigError(f"dataset.roles.keys names {', '.join(clash)}, which scores are called; rename the column")
     return sources
@@ -164,7 +171,9 @@ def _check_into(into: Path, model: str, files: Sequence[dict[str, Any]], *, repl
         raise ConfigError(f"{into} holds scores of {whose}; set score.into to another place, or score.replace=true")
 
 
-def _scored(artifact: Artifact, source: Source, *, keys: Sequence[str], batch_rows: int) -> Iterator[pl.DataFrame]:
+def _scored(
+    artifact: Artifact, source: Source, *, keys: Sequence[str], score: ScoreSettings, progress: Bar
+) -> Iterator[pl.DataFrame]:
     """A file's rows with their scores, batch by batch."""
     names = {role_column("key", name): name for name in keys} or {ROW: "row"}
     columns = [_key(name, source.schema).alias(role_column("key", name)) for name in keys]
@@ -172,13 +181,19 @@ def _scored(artifact: Artifact, source: Source, *, keys: Sequence[str], batch_ro
     with source.reading():
         check_values(artifact.encoder.features, source.rows, source=path, scoring=True)
         lazy = artifact.encoder.transform(source.rows.with_columns(columns), keep=list(names), scoring=True)
-        pieces = lazy.collect_batches(chunk_size=batch_rows, maintain_order=True)
+        pieces = lazy.collect_batches(chunk_size=score.batch_rows, maintain_order=True)
         empty = pl.DataFrame(schema=lazy.collect_schema())
-        for rows in _regrouped(pieces, batch_rows, empty=empty):
+        for rows in _regrouped(pieces, score.batch_rows, empty=empty):
             found = rows.select(pl.col(column).alias(name) for column, name in names.items())
             if not keys:
                 found = found.select(pl.lit(path).alias("file"), pl.col("row").cast(pl.Int64))
-            yield found.with_columns(_scores(artifact, rows))
+            is_ranked = artifact.items is not None
+            yield (
+                _ranked(artifact, rows, found, top_k=score.top_k)
+                if is_ranked
+                else found.with_columns(_scores(artifact, rows))
+            )
+            progress.advance(rows.height)
 
 
 def _key(name: str, schema: pl.Schema) -> pl.Expr:
@@ -200,11 +215,29 @@ def _scores(artifact: Artifact, encoded: pl.DataFrame) -> list[pl.Series]:
     return columns
 
 
-def _write_part(path: Path, scored: Iterable[pl.DataFrame], progress: Bar) -> int:
+def _ranked(artifact: Artifact, encoded: pl.DataFrame, keys: pl.DataFrame, *, top_k: int) -> pl.DataFrame:
+    """The best items of each row, one below the other, with the row's keys."""
+    items = artifact.items
+    assert items is not None
+    names = artifact.encoder.decode(items.target, pl.Series(np.arange(items.num_rows)))
+    count = top_k + names[FIRST_VALUE_ID:].null_count()  # rows of missing and retired values name no item
+    scores, ids = np.empty((0, count), dtype=np.float32), np.empty((0, count), dtype=np.int64)
+    if encoded.height:
+        scores, ids = artifact.best_items(to_batch(encoded, layout=artifact.layout), count=count)
+    row = np.repeat(np.arange(len(ids)), ids.shape[1])
+    found = keys[row].with_columns(
+        pl.Series("row:place", row), names[ids.ravel()].alias("item"), pl.Series("score", scores.ravel())
+    )
+    found = found.filter(pl.col("score").is_finite() & pl.col("item").is_not_null())
+    found = found.insert_column(keys.width, found.select(rank=pl.int_range(1, pl.len() + 1).over("row:place"))["rank"])
+    return found.filter(pl.col("rank") <= top_k).drop("row:place")
+
+
+def _write_part(path: Path, scored: Iterable[pl.DataFrame]) -> int:
     """Write scored rows in row groups of one size; returns how many there were."""
     num_rows, writer = 0, None
     try:
-        for rows in _regrouped(_counted(scored, progress), _ROW_GROUP):
+        for rows in _regrouped(scored, _ROW_GROUP):
             table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
             writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
             writer.write_table(table)
@@ -213,12 +246,6 @@ def _write_part(path: Path, scored: Iterable[pl.DataFrame], progress: Bar) -> in
         if writer is not None:
             writer.close()
     return num_rows
-
-
-def _counted(scored: Iterable[pl.DataFrame], progress: Bar) -> Iterator[pl.DataFrame]:
-    for rows in scored:
-        progress.advance(rows.height)
-        yield rows
 
 
 def _regrouped(

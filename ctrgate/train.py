@@ -7,6 +7,8 @@ import statistics
 from dataclasses import field
 from typing import Any, Literal
 
+import numpy as np
+import polars as pl
 import torch
 
 from ctrgate.config import dump, settings
@@ -16,14 +18,17 @@ from ctrgate.features.prepared import Prepared
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked, write_json
 from ctrgate.masking import masked
+from ctrgate.models.inputs import DenseRule
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
 from ctrgate.training.checkpoint import Progress
 from ctrgate.training.loop import Fit
-from ctrgate.training.model import build_model
-from ctrgate.training.objective import ClickObjective, ObjectiveConfig
+from ctrgate.training.model import CtrModel, build_model
+from ctrgate.training.next_item import NextItemTask, items_of
+from ctrgate.training.objective import ClickConfig, ClickObjective, NextItemConfig, SoftmaxConfig
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunSettings
+from ctrgate.training.task import ClickTask, Task
 
 __all__ = ["Config", "run"]
 
@@ -32,8 +37,6 @@ __all__ = ["Config", "run"]
 class Config(RunSettings):
     """The sections that ``train`` reads."""
 
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    """What is minimised."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is logged."""
 
@@ -107,6 +110,31 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> Progress:
 
 def _check(config: Config, prepared: Prepared) -> None:
     """What would otherwise fail only after the first epoch."""
+    task = getattr(config.model, "task", "click")
+    if task != config.objective.name:
+        raise ConfigError(f"model.name: {config.model.name} is for objective.name: {task}, not {config.objective.name}")
+    known = (NextItemTask if task == "next_item" else ClickTask).larger_is_better
+    if config.train.monitor is not None and config.train.monitor not in known:
+        raise ConfigError(f"train.monitor: {config.train.monitor} is not measured here; use {', '.join(known)}")
+    if isinstance(config.objective, NextItemConfig):
+        _check_next_item(config, config.objective)
+    else:
+        _check_click(config, prepared)
+
+
+def _check_next_item(config: Config, objective: NextItemConfig) -> None:
+    if objective.positions == "all" and not getattr(config.model, "causal", False):
+        raise ConfigError(
+            f"objective.positions: {config.model.name} looks ahead, so that all positions at once would show it what "
+            "it is to predict; use last"
+        )
+    if isinstance(objective.loss, SoftmaxConfig) and not isinstance(config.tables.rule, DenseRule):
+        raise ConfigError("objective.loss.name: softmax over all items needs tables.rule.name: dense")
+    if config.select is not None:
+        raise ConfigError("select: values are searched for click models only; leave it out")
+
+
+def _check_click(config: Config, prepared: Prepared) -> None:
     layout, splits = prepared.layout, prepared.manifest.splits
     if not layout.labels:
         raise ConfigError("objective.name: click needs a label; name its column in dataset.labels")
@@ -132,11 +160,12 @@ def _fit(config: Config, prepared: Prepared) -> Fit:
         seed=config.seed,
         select=config.select,
         precision=config.train.precision,
+        candidates=_drawn(config, prepared),
     )
     return Fit(
         model=model,
         optimizer=Optimizer(model, train=config.train, tables=config.tables, select=config.select),
-        objective=ClickObjective(_label_weights(config.objective, layout.labels)),
+        task=_task(config, prepared, model),
         train=Reader(prepared.files("train"), layout=layout),
         valid=Reader(prepared.files("valid"), layout=layout) if prepared.num_rows("valid") else None,
         settings=config.train,
@@ -145,6 +174,24 @@ def _fit(config: Config, prepared: Prepared) -> Fit:
         checkpoints=config.folder.checkpoints,
         select=config.select,
     )
+
+
+def _task(config: Config, prepared: Prepared, model: CtrModel) -> Task:
+    objective = config.objective
+    if isinstance(objective, ClickConfig):
+        return ClickTask(ClickObjective(_label_weights(objective, prepared.layout.labels)))
+    items = items_of(prepared.layout, config.model, objective)
+    files = pl.scan_parquet(prepared.files("train"))
+    ids = [files.select(pl.col(items.target)), files.select(pl.col(items.history).explode().alias(items.target))]
+    events = np.bincount(pl.concat(ids).drop_nulls().collect().to_series(), minlength=items.num_rows)
+    return NextItemTask(objective, items=items, events=events, rows=model.lookups.dense_tables().get(items.table))
+
+
+def _drawn(config: Config, prepared: Prepared) -> tuple[str, int] | None:
+    """What the loss looks up besides: the table, and the most rows for an example."""
+    if isinstance(config.objective, ClickConfig):
+        return None
+    return NextItemTask.candidates(config.objective, items_of(prepared.layout, config.model, config.objective))
 
 
 def _summary(config: Config, progress: Progress, *, num_parameters: int) -> dict[str, Any]:
@@ -162,7 +209,7 @@ def _summary(config: Config, progress: Progress, *, num_parameters: int) -> dict
     }
 
 
-def _label_weights(objective: ObjectiveConfig, labels: tuple[str, ...]) -> torch.Tensor:
+def _label_weights(objective: ClickConfig, labels: tuple[str, ...]) -> torch.Tensor:
     unknown = [name for name in objective.label_weights if name not in labels]
     if unknown:
         raise ConfigError(f"objective.label_weights names {', '.join(unknown)}; the labels are {', '.join(labels)}")

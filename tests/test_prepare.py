@@ -325,6 +325,18 @@ def test_a_folder_made_by_other_settings_is_refused(tmp_path: Path) -> None:
         Prepared.open(tmp_path / "out", dataset=config(tmp_path, features=FEATURES[:1]).dataset)
 
 
+def test_a_folder_made_before_a_setting_was_added_is_still_up_to_date(tmp_path: Path) -> None:
+    written(tmp_path, FRAME)
+    run(config(tmp_path))
+    text = (tmp_path / "out" / "manifest.json").read_text() + (tmp_path / "out/encoder/encoder.json").read_text()
+    assert not any(name in text for name in ("train_rows", "unknown_when_scoring", '"log"'))
+    with pytest.raises(ConfigError, match=r"prepared with other dataset settings \(train_rows\)"):
+        Prepared.open(tmp_path / "out", dataset=config(tmp_path, train_rows="last").dataset)
+    run(config(tmp_path, train_rows="last"))
+    with pytest.raises(ConfigError, match=r"prepared with other dataset settings \(train_rows\)"):
+        Prepared.open(tmp_path / "out", dataset=config(tmp_path).dataset)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

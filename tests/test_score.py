@@ -18,8 +18,8 @@ import yaml
 from ctrgate import export, prepare, score, train
 from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
-from ctrgate.training.loop import predict
 from ctrgate.training.runs import RunFolder, restore
+from ctrgate.training.task import logits_of
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CTRGATE_DATA") or ROOT / "../shared/data")
@@ -37,7 +37,7 @@ def checkpoint_logits(runs: Path, name: str) -> np.ndarray[Any, Any]:
     reader = Reader(restored.prepared.files("test"), layout=restored.layout)
     batches = reader.batches(Order(batch_size=1000))
     return np.concatenate(
-        [part for _, part in predict(restored.model, batches, num_rows=reader.num_rows, title="test")]
+        [part for _, part in logits_of(restored.model, batches, num_rows=reader.num_rows, title="test")]
     )
 
 

@@ -20,14 +20,16 @@ from torch import Tensor
 from ctrgate.artifact.lookup import TableLookup
 from ctrgate.artifact.manifest import Manifest, Origin, TableSize, identity
 from ctrgate.config import dump
-from ctrgate.contracts import Batch, TableSpec
+from ctrgate.contracts import FIRST_VALUE_ID, Batch, TableSpec
 from ctrgate.data.block import Block
 from ctrgate.errors import ArtifactError, ConfigError, SchemaError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
+from ctrgate.layers.catalogue import best_items
 from ctrgate.models.inputs import TablesConfig, plan_inputs
 from ctrgate.models.network import Network
+from ctrgate.models.next_item import Items
 from ctrgate.models.registry import ModelConfig
 
 __all__ = ["Artifact", "Trained", "encode", "largest_difference", "to_batch", "write"]
@@ -39,7 +41,7 @@ _ROWS_AT_ONCE = 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What an artifact is made of.
+    """What an artifact is made of; ``items`` says where the items are, for a network that ranks them.
 
     Shape:
         - rows: per table ``(V, D)``, at its logical width; tables of zeros may be left out
@@ -50,6 +52,7 @@ class Trained:
     layout: Layout
     model: ModelConfig
     tables: TablesConfig
+    items: Items | None
     rows: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
 
@@ -71,12 +74,17 @@ def write(
         trained: The model.
         origin: Where it comes from.
         golden: Raw rows to be replayed on load.
-        logits: What the checkpoint says of them, ``(n, L)``.
+        logits: What the checkpoint says of them: logits ``(n, L)``, or queries ``(n, D)`` that items are ranked by.
         tolerance: By how much the artifact may differ from that.
         tables: Their sizes, for the manifest.
     """
     trained.encoder.save(folder / _ENCODER)
-    network = {"model": dump(trained.model), "tables": dump(trained.tables), "layout": trained.layout.to_json()}
+    network = {
+        "model": dump(trained.model),
+        "tables": dump(trained.tables),
+        "layout": trained.layout.to_json(),
+        "items": dump(trained.items) if trained.items else None,
+    }
     (folder / _NETWORK).write_text(json.dumps(network, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file({name: value.contiguous() for name, value in trained.weights.items()}, folder / _WEIGHTS)
     save_file({name: value.contiguous() for name, value in trained.rows.items()}, folder / _TABLES)
@@ -109,7 +117,8 @@ class Artifact:
         lookup: The tables.
         network: What stands above them, in evaluation mode.
         golden: Raw rows with known logits.
-        golden_logits: ``(n, L)``.
+        golden_logits: Logits ``(n, L)``, or queries ``(n, D)``.
+        items: Where the items are, for a network that ranks them; None for one that gives logits.
     """
 
     manifest: Manifest
@@ -120,6 +129,7 @@ class Artifact:
     network: Network
     golden: pl.DataFrame
     golden_logits: NDArray[np.float32]
+    items: Items | None
 
     @classmethod
     def load(cls, folder: str | Path, *, replay: bool = True) -> Artifact:
@@ -139,11 +149,12 @@ class Artifact:
         if encoder.hash != manifest.encoder:
             raise ArtifactError(f"{folder / _ENCODER} is not the encoder that the manifest names; export the run again")
         left_out = {name for name, size in manifest.tables.items() if not size.rows}
-        layout, lookup, network = _model(folder, encoder, left_out=left_out)
+        layout, lookup, network, items = _model(folder, encoder, left_out=left_out)
         try:
             golden = pl.read_parquet(folder / _GOLDEN)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ArtifactError(f"{folder / _GOLDEN} cannot be read: {error}; export the run again") from error
+        width = len(layout.labels) if items is None else lookup.rows(items.table).size(1)
         artifact = cls(
             manifest=manifest,
             identity=identity(folder),
@@ -152,7 +163,8 @@ class Artifact:
             lookup=lookup,
             network=network,
             golden=golden,
-            golden_logits=_named(folder / _LOGITS, {"logits": (golden.height, len(layout.labels))})["logits"].numpy(),
+            golden_logits=_named(folder / _LOGITS, {"logits": (golden.height, width)})["logits"].numpy(),
+            items=items,
         )
         if replay:
             artifact._replay(folder)
@@ -169,23 +181,36 @@ class Artifact:
             ) from error
 
     def logits(self, raw: pl.DataFrame | pl.LazyFrame) -> NDArray[np.float32]:
-        """The logits of raw rows, ``(n, L)`` in the rows' order; joined columns must be there already.
+        """The logits (or queries) of raw rows, ``(n, L)`` in the rows' order; joined columns must be there already.
 
         Raises:
             SchemaError: Where columns are missing or of a type that does not fit what was learnt.
         """
         encoded = self.encoder.transform(raw.lazy(), scoring=True).collect()
         parts = [self.logits_of(to_batch(rows, layout=self.layout)) for rows in encoded.iter_slices(_ROWS_AT_ONCE)]
-        return np.concatenate([np.empty((0, len(self.layout.labels)), dtype=np.float32), *parts])
+        return np.concatenate([np.empty((0, self.golden_logits.shape[1]), dtype=np.float32), *parts])
 
     def logits_of(self, batch: Batch) -> NDArray[np.float32]:
-        """The logits of encoded rows, ``(B, L)``."""
+        """The logits of encoded rows, ``(B, L)``, or their queries ``(B, D)``."""
         with torch.inference_mode():
-            logits = self.network(self.lookup(batch)).logits
-        if logits is None:
-            raise ConfigError(f"the network {self.manifest.model} gives no logits, so that rows cannot be scored")
-        result: NDArray[np.float32] = logits.numpy()
+            output = self.network(self.lookup(batch))
+        result: NDArray[np.float32] = (output.logits if self.items is None else output.query).numpy()
         return result
+
+    def best_items(self, batch: Batch, *, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The scores and ids of the best items for encoded rows, ``(B, count)`` each, best first.
+
+        Where fewer than ``count`` are candidates, the scores of the rest are -inf.
+        """
+        if self.items is None:
+            raise ConfigError(f"the network {self.manifest.model} gives logits and ranks no items")
+        ids = batch.ids[self.items.seen] if self.items.seen else None
+        seen = None if ids is None or ids.lengths is None else (ids.values, ids.lengths)
+        with torch.inference_mode():
+            query = self.network(self.lookup(batch)).query
+            rows = self.lookup.rows(self.items.table)
+            scores, best = best_items(query, rows, first=FIRST_VALUE_ID, count=count, seen=seen)
+        return scores.numpy(), best.numpy()
 
     def golden_difference(self) -> float:
         """By how much the golden rows' logits differ from the recorded ones, see ``largest_difference``."""
@@ -222,7 +247,9 @@ def largest_difference(logits: NDArray[np.float32], expected: NDArray[np.float32
     return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
 
 
-def _model(folder: Path, encoder: Encoder, *, left_out: Collection[str]) -> tuple[Layout, TableLookup, Network]:
+def _model(
+    folder: Path, encoder: Encoder, *, left_out: Collection[str]
+) -> tuple[Layout, TableLookup, Network, Items | None]:
     """Tables and network, built from their settings and filled from their files; tables left out are zeros."""
     path = folder / _NETWORK
     try:
@@ -230,6 +257,7 @@ def _model(folder: Path, encoder: Encoder, *, left_out: Collection[str]) -> tupl
         layout = Layout.from_json(values["layout"])
         config: ModelConfig = TypeAdapter[ModelConfig](ModelConfig).validate_python(values["model"])
         tables = TypeAdapter(TablesConfig).validate_python(values["tables"])
+        items = TypeAdapter[Items | None](Items | None).validate_python(values["items"])
         if (layout.fields, layout.sequences, layout.tables) != encoder.layout_parts():
             raise ArtifactError(f"{path} describes other encoded columns than the encoder gives; export the run again")
         inputs = plan_inputs(layout, tables, config.embeddings(layout))
@@ -243,7 +271,7 @@ def _model(folder: Path, encoder: Encoder, *, left_out: Collection[str]) -> tupl
     rows = _named(folder / _TABLES, {spec.name: _shape(spec) for spec in inputs.tables if spec.name not in left_out})
     zeros = {spec.name: torch.zeros(1, spec.dim).expand(_shape(spec)) for spec in inputs.tables}
     rows = {spec.name: rows.get(spec.name, zeros[spec.name]) for spec in inputs.tables}
-    return layout, TableLookup(rows, inputs.lookups), network.eval().requires_grad_(False)
+    return layout, TableLookup(rows, inputs.lookups), network.eval().requires_grad_(False), items
 
 
 def _shape(spec: TableSpec) -> tuple[int, int]:

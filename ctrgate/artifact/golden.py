@@ -26,6 +26,7 @@ from ctrgate.features.kinds import (
     Vector,
     WeightedBag,
     columns_read,
+    member_column,
 )
 from ctrgate.features.statistics import Scaling
 from ctrgate.features.tables import HashTable, IdentityTable, Table
@@ -145,10 +146,10 @@ class _Draw:
                 name = f"{feature.name}/{member.name}"
                 if isinstance(member, CategoricalMember):
                     table = member.share or name
-                    found[member.column or member.name] = [self._category(table) for _ in places]
+                    found[member_column(feature, member)] = [self._category(table) for _ in places]
                 else:
                     scaling = self._encoder.scalings[name]
-                    found[member.column or member.name] = [self._maybe(self._scaled(scaling)) for _ in places]
+                    found[member_column(feature, member)] = [self._maybe(self._scaled(scaling)) for _ in places]
             return found
         entries = [self._category(feature.share or feature.name) for _ in places]
         if isinstance(feature, WeightedBag):

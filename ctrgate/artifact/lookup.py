@@ -33,6 +33,10 @@ class TableLookup(nn.Module):
         unpooled = {lookup.name for lookup in self.lookups if lookup.pooling == "none"}
         return assemble(batch, self.lookups, found=found, unpooled=unpooled)
 
+    def rows(self, table: str) -> Tensor:
+        """A whole table, ``(V, D)``."""
+        return self._tables[table]
+
     def _read(self, ids: Ids, lookup: Lookup) -> Tensor:
         table = self._tables[lookup.table]
         if ids.lengths is None or lookup.pooling == "none":

@@ -17,7 +17,7 @@ from ctrgate.files import checksum
 
 __all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "TableSize", "identity"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 
 
@@ -67,7 +67,7 @@ class Manifest:
     encoder: str
     """The encoder's content hash."""
     labels: tuple[str, ...]
-    """What the columns of the logits mean."""
+    """What the columns of the logits mean; none for a network that ranks items."""
     origin: Origin
     tolerance: Annotated[float, Field(gt=0)]
     """Largest difference of a golden row's logit, see ``Artifact.golden_difference``."""

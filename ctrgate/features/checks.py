@@ -19,23 +19,41 @@ from ctrgate.features.kinds import (
     Vector,
     WeightedBag,
     columns_read,
+    member_column,
 )
 
 __all__ = ["check_columns", "check_values"]
 
 
-def check_columns(features: Iterable[Feature], schema: pl.Schema, *, source: str, scoring: bool = False) -> None:
+def check_columns(
+    features: Iterable[Feature], schema: pl.Schema, *, source: str, scoring: bool = False, log: bool = False
+) -> None:
     """Make sure that a table has every column that the features read, in a type that they can read.
+
+    Args:
+        features: The features.
+        schema: The table's columns.
+        source: Its name, for messages.
+        scoring: Whether its rows are scored.
+        log: Whether it is a log that histories are built from: what they list is then one value per row.
 
     Raises:
         SchemaError: Naming all columns that are missing, or all features whose column has another type.
     """
     features = tuple(features)
-    read = dict.fromkeys(column for feature in features for column in columns_read(feature, scoring=scoring))
+    read = dict.fromkeys(column for feature in features for column in columns_read(feature, scoring=scoring, log=log))
     if absent := [column for column in read if column not in schema]:
         raise SchemaError(f"{source} lacks columns {absent} that dataset.features declares; it has {schema.names()}.")
-    needs = [need for feature in features for need in _needs(feature, scoring=scoring)]
-    faults = [fault for feature in features for fault in _wrong_drops(feature, schema, source=source)]
+    needs = [need for feature in features for need in _needs(feature, scoring=scoring, log=log)]
+    faults = [fault for feature in features for fault in _wrong_drops(feature, schema, source=source, log=log)]
+    faults += [
+        f"{source} has the column {column!r} already, which {feature.name} is to build from the log; "
+        "rename it, or declare the feature without log to read it"
+        for feature in features
+        if log and isinstance(feature, SequenceFeature) and feature.log is not None
+        for column in columns_read(feature)
+        if column in schema
+    ]
     faults += [
         f"{source}: {need.feature} needs {need.words}, but the column {need.column!r} holds {schema[need.column]}; "
         "convert the column or declare another kind of feature"
@@ -46,7 +64,9 @@ def check_columns(features: Iterable[Feature], schema: pl.Schema, *, source: str
         raise SchemaError("\n".join(faults))
 
 
-def check_values(features: Iterable[Feature], lazy: pl.LazyFrame, *, source: str, scoring: bool = False) -> None:
+def check_values(
+    features: Iterable[Feature], lazy: pl.LazyFrame, *, source: str, scoring: bool = False, log: bool = False
+) -> None:
     """Make sure that no number is infinite, and that lists which belong together are equally long.
 
     Only the columns in which that can go wrong are read. The columns and types must have been checked.
@@ -55,7 +75,7 @@ def check_values(features: Iterable[Feature], lazy: pl.LazyFrame, *, source: str
         DataError: Naming the first such row, counted from 0, and the features.
     """
     schema = lazy.collect_schema()
-    tests = [test for feature in features for test in _tests(feature, schema, scoring=scoring)]
+    tests = [test for feature in features for test in _tests(feature, schema, scoring=scoring, log=log)]
     if not tests:
         return
     flags = [test.fill_null(False).alias(str(place)) for place, (_, test) in enumerate(tests)]
@@ -94,8 +114,8 @@ class _Need:
         return inner.is_numeric() if self.numbers else inner in (pl.String, pl.Categorical, pl.Enum)
 
 
-def _needs(feature: Feature, *, scoring: bool) -> Iterator[_Need]:
-    read = columns_read(feature, scoring=scoring)
+def _needs(feature: Feature, *, scoring: bool, log: bool) -> Iterator[_Need]:
+    read = columns_read(feature, scoring=scoring, log=log)
     name = feature.name
     if isinstance(feature, Categorical | Cross):
         yield from (_Need(name, column, numbers=False) for column in read)
@@ -105,30 +125,40 @@ def _needs(feature: Feature, *, scoring: bool) -> Iterator[_Need]:
         yield _Need(name, read[0], numbers=False, lists=True)
         yield _Need(name, read[1], numbers=True, lists=True)
     elif isinstance(feature, SequenceFeature):
-        for member, column in zip(feature.members, read, strict=True):
+        from_log = log and feature.log is not None
+        for member in feature.members:
+            column = member.column or member.name if from_log else member_column(feature, member)
             numbers = not isinstance(member, CategoricalMember)
             text = bool(feature.separator)
-            yield _Need(f"{name}/{member.name}", column, numbers=numbers, lists=True, text=text)
+            yield _Need(f"{name}/{member.name}", column, numbers=numbers, lists=not from_log, text=text)
+        if from_log and feature.log is not None and feature.log.column:
+            numbers = not isinstance(feature.log.equals, str)
+            yield _Need(f"{name} (log)", feature.log.column, numbers=numbers)
     else:
         yield from (_Need(name, column, numbers=True, lists=isinstance(feature, Vector)) for column in read)
 
 
-def _wrong_drops(feature: Feature, schema: pl.Schema, *, source: str) -> Iterator[str]:
+def _wrong_drops(feature: Feature, schema: pl.Schema, *, source: str, log: bool) -> Iterator[str]:
     """Text that is to be dropped from a column of integers, where it cannot be found."""
     settings = feature.members if isinstance(feature, SequenceFeature) else (feature,)
     for each in settings:
-        if not isinstance(each, Bag | WeightedBag | CategoricalMember):
+        if not isinstance(each, Bag | WeightedBag | CategoricalMember) or not each.drop:
             continue
-        kind = schema[each.column or each.name] if each.drop else None
-        if isinstance(kind, pl.List | pl.Array) and kind.inner.is_integer():
+        column = each.column or each.name
+        if isinstance(feature, SequenceFeature) and isinstance(each, CategoricalMember) and not log:
+            column = member_column(feature, each)
+        kind = schema[column]
+        inner = kind.inner if isinstance(kind, pl.List | pl.Array) else kind
+        if inner.is_integer():
             texts = [value for value in each.drop if isinstance(value, str)]
             if texts:
                 yield f"{source}: {feature.name} drops the text {texts}, but its column holds integers"
 
 
-def _tests(feature: Feature, schema: pl.Schema, *, scoring: bool) -> Iterator[tuple[str, pl.Expr]]:
+def _tests(feature: Feature, schema: pl.Schema, *, scoring: bool, log: bool) -> Iterator[tuple[str, pl.Expr]]:
     """What can be wrong in a row: a message, and the expression that is true where it is wrong."""
-    name, read = feature.name, columns_read(feature, scoring=scoring)
+    name, read = feature.name, columns_read(feature, scoring=scoring, log=log)
+    from_log = log and isinstance(feature, SequenceFeature) and feature.log is not None
     for column in read:
         kind = schema[column]
         if kind.is_float():
@@ -139,7 +169,7 @@ def _tests(feature: Feature, schema: pl.Schema, *, scoring: bool) -> Iterator[tu
     if isinstance(feature, Vector):
         length = pl.col(read[0]).cast(pl.List(pl.Float32)).list.len()
         yield f"{name}: {read[0]!r} does not hold {feature.width} numbers", length != feature.width
-    elif isinstance(feature, SequenceFeature | WeightedBag):
+    elif isinstance(feature, SequenceFeature | WeightedBag) and not from_log:
         separator = feature.separator if isinstance(feature, SequenceFeature) else ""
         first, *others = (entries(column, schema, separator=separator).list.len() for column in read)
         for column, length in zip(read[1:], others, strict=True):

@@ -25,9 +25,10 @@ from ctrgate.features.kinds import (
     Transform,
     Vector,
     WeightedBag,
+    member_column,
 )
 
-__all__ = ["Key", "KeyType", "Number", "entries", "keys", "numbers", "vectors", "weights"]
+__all__ = ["Key", "KeyType", "Number", "category", "entries", "key_type", "keys", "numbers", "vectors", "weights"]
 
 KeyType = Literal["int", "string", ""]
 """What a category is; empty for a column without any value, which fits both."""
@@ -86,11 +87,15 @@ def keys(
     name = feature.name
     if isinstance(feature, Categorical):
         constant = feature.when_scoring if scoring else None
-        values = _category(feature.column or name, schema) if constant is None else pl.lit(constant)
-        kind = _key_type(schema[feature.column or name]) if constant is None else _constant_type(constant)
-        yield Key(
-            feature=name, column=name, table=feature.share or name, values=values, type=kind, missing=feature.missing
-        )
+        missing = feature.missing
+        kind: KeyType
+        if scoring and feature.unknown_when_scoring:
+            values, kind, missing = pl.lit(None, dtype=pl.String), "", "unknown"
+        elif constant is not None:
+            values, kind = pl.lit(constant), _constant_type(constant)
+        else:
+            values, kind = category(feature.column or name, schema), key_type(schema[feature.column or name])
+        yield Key(feature=name, column=name, table=feature.share or name, values=values, type=kind, missing=missing)
     elif isinstance(feature, Bucketized):
         number = _number(feature, scoring=scoring)
         fitted = feature.buckets.values if isinstance(feature.buckets, Boundaries) else boundaries.get(name, ())
@@ -111,7 +116,7 @@ def keys(
                     column=place,
                     table=member.share or place,
                     values=lists[member.name],
-                    type=_key_type(schema[member.column or member.name]),
+                    type=key_type(schema[member_column(feature, member)]),
                     is_list=True,
                     missing=member.missing,
                 )
@@ -148,7 +153,7 @@ def weights(feature: WeightedBag, schema: pl.Schema) -> pl.Expr:
     """The weights of the entries that a weighted bag keeps: lists of float32."""
     column = feature.column or feature.name
     given = pl.col(feature.weights).cast(pl.List(pl.Float32)).fill_null(pl.lit([], dtype=pl.List(pl.Float32)))
-    kept = given.list.gather(_places(entries(column, schema), drop=feature.drop, type=_key_type(schema[column])))
+    kept = given.list.gather(_places(entries(column, schema), drop=feature.drop, type=key_type(schema[column])))
     return kept.list.eval(pl.element().fill_nan(None).fill_null(0.0))
 
 
@@ -167,24 +172,26 @@ def entries(column: str, schema: pl.Schema, *, separator: str = "") -> pl.Expr:
     return pl.col(column).cast(pl.List(inner)).fill_null(pl.lit([], dtype=pl.List(inner)))
 
 
+def category(column: str, schema: pl.Schema) -> pl.Expr:
+    """A column's values as integers or strings; other numbers as they are."""
+    kind = schema[column]
+    if kind in (pl.Categorical, pl.Enum, pl.Null):
+        return pl.col(column).cast(pl.String)
+    return pl.col(column).cast(pl.Int8) if kind == pl.Boolean else pl.col(column)
+
+
+def key_type(kind: pl.DataType) -> KeyType:
+    """What the categories of a column, or of its lists, are."""
+    inner = _inner(kind)
+    return "" if inner == pl.Null else "string" if inner in _TEXT else "int"
+
+
 def _constant_type(constant: int | str) -> KeyType:
     return "string" if isinstance(constant, str) else "int"
 
 
 def _inner(kind: pl.DataType) -> PolarsDataType:
     return kind.inner if isinstance(kind, pl.List | pl.Array) else kind
-
-
-def _key_type(kind: pl.DataType) -> KeyType:
-    inner = _inner(kind)
-    return "" if inner == pl.Null else "string" if inner in _TEXT else "int"
-
-
-def _category(column: str, schema: pl.Schema) -> pl.Expr:
-    kind = schema[column]
-    if kind in (pl.Categorical, pl.Enum, pl.Null):
-        return pl.col(column).cast(pl.String)
-    return pl.col(column).cast(pl.Int8) if kind == pl.Boolean else pl.col(column)
 
 
 def _number(feature: Numeric | Bucketized, *, scoring: bool) -> pl.Expr:
@@ -214,8 +221,8 @@ def _cross(feature: Cross, schema: pl.Schema) -> pl.Expr:
     """The parts with ``|`` between them; ``\\`` and ``|`` within one are escaped, and a missing one is ``\\N``."""
     parts = []
     for column in feature.columns:
-        part = _category(column, schema).cast(pl.String)
-        if _key_type(schema[column]) == "string":
+        part = category(column, schema).cast(pl.String)
+        if key_type(schema[column]) == "string":
             part = part.str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
         parts.append(part.fill_null("\\N"))
     return pl.concat_str(parts, separator="|")
@@ -229,7 +236,7 @@ def _bag(feature: Bag | WeightedBag, schema: pl.Schema) -> tuple[pl.Expr, KeyTyp
         return pl.concat_list(named).list.drop_nulls(), "string"
     column = feature.column or feature.name
     values = entries(column, schema, separator=feature.separator if isinstance(feature, Bag) else "")
-    kind = _key_type(schema[column])
+    kind = key_type(schema[column])
     if isinstance(feature, Bag) and not feature.drop:
         return values.list.drop_nulls(), kind
     return values.list.gather(_places(values, drop=feature.drop, type=kind)), kind
@@ -246,13 +253,13 @@ def _places(values: pl.Expr, *, drop: Sequence[int | str], type: KeyType, nulls:
 def _aligned(feature: SequenceFeature, schema: pl.Schema) -> dict[str, pl.Expr]:
     """Each member's lists, without the positions that any member drops, cut to the last ``max_length``."""
     lists = {
-        member.name: entries(member.column or member.name, schema, separator=feature.separator)
+        member.name: entries(member_column(feature, member), schema, separator=feature.separator)
         for member in feature.members
     }
     kept: pl.Expr | None = None
     for member in feature.members:
         if isinstance(member, CategoricalMember) and member.drop:
-            kind = _key_type(schema[member.column or member.name])
+            kind = key_type(schema[member_column(feature, member)])
             places = _places(lists[member.name], drop=member.drop, type=kind, nulls=True)
             kept = places if kept is None else kept.list.set_intersection(places).list.sort()
     if kept is not None:

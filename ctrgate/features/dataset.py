@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from ctrgate.config import Place, settings
-from ctrgate.features.kinds import Features, Name
+from ctrgate.features.kinds import Features, Name, SequenceFeature
 
 __all__ = [
+    "ByLeaveOneOut",
     "ByOrder",
     "ByRatio",
     "ByTime",
@@ -209,7 +210,25 @@ class ByOrder:
         _needs_train(self.valid, self.test)
 
 
-Split = Annotated[ByTime | ByUser | ByRatio | ByOrder, Field(discriminator="by")]
+@settings
+class ByLeaveOneOut:
+    """A user's last row tests, the one before it validates, the others train; users with too few rows only train.
+
+    Rows are in the order of time (``roles.timestamp``, else ``roles.order``), those of one second in that of files.
+    """
+
+    by: Literal["leave_one_out"] = "leave_one_out"
+    valid: bool = True
+    """Whether a row of each user validates."""
+    test: bool = True
+    """Whether a row of each user tests."""
+
+    def __post_init__(self) -> None:
+        if not (self.valid or self.test):
+            raise ValueError("valid and test are both false, so nothing is left out; set one of them true")
+
+
+Split = Annotated[ByTime | ByUser | ByRatio | ByOrder | ByLeaveOneOut, Field(discriminator="by")]
 
 
 @settings
@@ -232,6 +251,8 @@ class DatasetConfig(Table):
     """User, time, weight and the like."""
     same_second: Literal["unseen", "file_order"] = "unseen"
     """Which rows of a user's own second a history built from the log holds: none, or those before it in the file."""
+    train_rows: Literal["all", "last"] = "all"
+    """Which rows of train are written: all, or each user's last, whose history has the others; all are learnt from."""
     negative_sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of train's rows with first label 0 that are kept; recorded, so that predictions can be corrected."""
     features: Features
@@ -253,10 +274,23 @@ class DatasetConfig(Table):
             yield "negative_sampling_rate needs a label that tells the negatives"
         if isinstance(self.split, ByTime) and not self.roles.timestamp:
             yield "split by time needs roles.timestamp"
-        if isinstance(self.split, ByUser) and not self.roles.group:
-            yield "split by user needs roles.group"
+        yield from self._without_user()
+        if self.train_rows == "last" and self.negative_sampling_rate < 1:
+            yield "train_rows: last keeps one row of each user, so negative_sampling_rate must be left out"
         if isinstance(self.split, ByRatio) and self.roles.timestamp and not self.split.allow_random:
             yield (
                 f"a random split of rows with a timestamp ({self.roles.timestamp}) lets train see the future of test; "
                 "use split.by time or user, or set split.allow_random: true"
             )
+
+    def _without_user(self) -> Iterable[str]:
+        """What goes by user, where no column names the user."""
+        if self.roles.group:
+            return
+        if isinstance(self.split, ByUser | ByLeaveOneOut):
+            yield f"split by {'user' if isinstance(self.split, ByUser) else 'leave_one_out'} needs roles.group"
+        if self.train_rows == "last":
+            yield "train_rows: last needs roles.group, each of whose last rows it keeps"
+        for feature in self.features:
+            if isinstance(feature, SequenceFeature) and feature.log is not None:
+                yield f"{feature.name} is built from the log, which needs roles.group: a history is one user's"

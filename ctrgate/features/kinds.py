@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Discriminator, Field
 
 from ctrgate.config import settings
+from ctrgate.features.log import Log
 
 __all__ = [
     "Bag",
@@ -23,6 +24,8 @@ __all__ = [
     "FloorLogSquared",
     "HashEncoding",
     "IdentityEncoding",
+    "Log",
+    "Member",
     "Missing",
     "Name",
     "Numeric",
@@ -35,6 +38,7 @@ __all__ = [
     "WeightedBag",
     "columns_read",
     "encodings",
+    "member_column",
 ]
 
 Missing = Literal["value", "unknown", "zero"]
@@ -101,6 +105,12 @@ class Categorical:
     """Name of the table it reads, for features that share one; the feature's own name by default."""
     when_scoring: Value | None = None
     """A value read for every row that is scored, for what is not known then (the position of an advertisement)."""
+    unknown_when_scoring: bool = False
+    """Whether every row that is scored reads the unknown row, as for the next item, which is to be predicted."""
+
+    def __post_init__(self) -> None:
+        if self.unknown_when_scoring and self.when_scoring is not None:
+            raise ValueError("when_scoring and unknown_when_scoring are two rules for rows that are scored; give one")
 
 
 @settings
@@ -251,11 +261,17 @@ class NumericMember:
 
 
 Member = Annotated[CategoricalMember | NumericMember, Discriminator("kind")]
+"""One of the aligned columns of a sequence."""
 
 
 @settings
 class SequenceFeature:
-    """Histories: aligned lists, the oldest first, cut to the last ``max_length``; a missing list is an empty one."""
+    """Histories: aligned lists, the oldest first, cut to the last ``max_length``; a missing list is an empty one.
+
+    With ``log``, the members' columns hold one value per row, and ``prepare`` lists for each row what they held in the
+    rows of its user (``roles.group``) that came strictly before it (``dataset.same_second``), in the columns
+    ``GROUP/MEMBER``. Rows that are scored bring these lists themselves.
+    """
 
     kind: Literal["sequence"] = "sequence"
     name: Name
@@ -263,6 +279,12 @@ class SequenceFeature:
     max_length: int = Field(ge=1)
     separator: str = ""
     """For string columns: what stands between the entries."""
+    log: Log | None = None
+    """Build the histories from the dataset's own rows; ``{}`` takes every row as an event."""
+
+    def __post_init__(self) -> None:
+        if self.log is not None and self.separator:
+            raise ValueError("separator parts text into entries, but with log the members hold one value per row")
 
 
 @settings
@@ -281,20 +303,35 @@ Feature = Annotated[
 ]
 
 
-def columns_read(feature: Feature, *, scoring: bool = False) -> tuple[str, ...]:
-    """The raw columns a feature needs; none where a constant stands for them in scoring."""
+def columns_read(feature: Feature, *, scoring: bool = False, log: bool = False) -> tuple[str, ...]:
+    """The raw columns a feature needs; none where a constant stands for them in scoring.
+
+    Args:
+        feature: Any feature.
+        scoring: Whether rows are scored.
+        log: For histories that are built from the log: its columns, instead of those of the lists.
+    """
     if isinstance(feature, Categorical | Numeric | Bucketized):
-        constant = scoring and feature.when_scoring is not None
+        unknown = isinstance(feature, Categorical) and feature.unknown_when_scoring
+        constant = scoring and (unknown or feature.when_scoring is not None)
         return () if constant else (feature.column or feature.name,)
     if isinstance(feature, Cross):
         return feature.columns
     if isinstance(feature, SequenceFeature):
-        return tuple(member.column or member.name for member in feature.members)
+        if feature.log is None or not log:
+            return tuple(member_column(feature, member) for member in feature.members)
+        members = (member.column or member.name for member in feature.members)
+        return tuple(dict.fromkeys([*members, *filter(None, [feature.log.column])]))
     if isinstance(feature, WeightedBag):
         return (feature.column or feature.name, feature.weights)
     if isinstance(feature, Bag) and feature.columns:
         return feature.columns
     return (feature.column or feature.name,)
+
+
+def member_column(group: SequenceFeature, member: Member) -> str:
+    """The column of a member's lists: its own, or ``GROUP/MEMBER`` where histories are built from the log."""
+    return f"{group.name}/{member.name}" if group.log is not None else member.column or member.name
 
 
 def encodings(features: Iterable[Feature]) -> dict[str, Encoding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,11 +11,14 @@ import polars as pl
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.checks import check_columns
 from ctrgate.features.columns import Key, KeyType, Number, keys, numbers
+from ctrgate.features.events import events, log_keys, log_numbers
 from ctrgate.features.kinds import (
     Bucketized,
+    Categorical,
     Feature,
     IdentityEncoding,
     Quantiles,
+    SequenceFeature,
     VocabularyEncoding,
     encodings,
 )
@@ -33,7 +36,8 @@ _SKETCH = pl.Schema({"value": pl.Float64, "weight": pl.Int64})
 def observe(features: Sequence[Feature], lazy: pl.LazyFrame, *, source: str = "the train rows") -> Partial:
     """Count and measure what the features need to know of some train rows, in batches.
 
-    Memory holds the distinct values and a batch; the result depends on the rows and their order alone.
+    Memory holds the distinct values and a batch; the result depends on the rows and their order alone. Of histories
+    that are built from the log, the rows' own events are looked at, each once, and not the lists that repeat them.
 
     Args:
         features: The features.
@@ -44,7 +48,7 @@ def observe(features: Sequence[Feature], lazy: pl.LazyFrame, *, source: str = "t
         SchemaError: Where columns are missing or hold what the features cannot read.
     """
     schema = lazy.collect_schema()
-    check_columns(features, schema, source=source)
+    check_columns(features, schema, source=source, log=True)
     gatherer = _Gatherer(features, schema, source=source)
     num_rows = 0
     if gatherer.columns:
@@ -118,7 +122,11 @@ class _Gatherer:
         self._source = source
         self._encodings = encodings(features)
         self.counters = {table: _Counter() for table in self._encodings}
+        counted = dict.fromkeys(_counted(features), pl.lit(True))
         for feature in features:
+            if isinstance(feature, SequenceFeature) and feature.log is not None:
+                self._observe_log(feature, schema, counted=counted)
+                continue
             for key in keys(feature, schema, boundaries={}):
                 self._count(key)
             for number in numbers(feature, schema):
@@ -131,14 +139,43 @@ class _Gatherer:
         for column, taker in zip(batch.get_columns(), self._takers, strict=True):
             taker(column)
 
-    def _watch(self, column: pl.Expr, taker: Callable[[pl.Series], None], *, is_list: bool = False) -> None:
+    def _observe_log(
+        self, group: SequenceFeature, schema: pl.Schema, *, counted: dict[tuple[str, str, bool], pl.Expr]
+    ) -> None:
+        """Look at the events of a log, each once: not at those that another feature counts for the same table."""
+        happened = events(group, schema)
+        for column, key in log_keys(group, schema):
+            places = [(key.table, column, is_null) for is_null in (False, True)]
+            known = (
+                pl.when(key.values.is_null())
+                .then(counted.get(places[1], False))
+                .otherwise(counted.get(places[0], False))
+            )
+            self._count(key, where=happened & ~known)
+            for place in places[: 2 if key.missing == "value" else 1]:
+                counted[place] = counted.get(place, pl.lit(False)) | happened
+        for number in log_numbers(group, schema):
+            self._measure(number, where=happened)
+
+    def _watch(
+        self,
+        column: pl.Expr,
+        taker: Callable[[pl.Series], None],
+        *,
+        is_list: bool = False,
+        where: pl.Expr | None = None,
+    ) -> None:
         def take_entries(values: pl.Series) -> None:
             taker(values.explode(empty_as_null=False))
 
-        self.columns.append(column.alias(str(len(self.columns))))
-        self._takers.append(take_entries if is_list else taker)
+        def take_marked(values: pl.Series) -> None:
+            taker(values.struct.field("value").filter(values.struct.field("where")))
 
-    def _count(self, key: Key) -> None:
+        column = column if where is None else pl.struct(column.alias("value"), where.alias("where"))
+        self.columns.append(column.alias(str(len(self.columns))))
+        self._takers.append(take_marked if where is not None else take_entries if is_list else taker)
+
+    def _count(self, key: Key, *, where: pl.Expr | None = None) -> None:
         what = f"{self._source}: {key.feature} reads the table {key.table}, which"
         self.types[key.table] = agreed(self.types.get(key.table, ""), key.type, what=what)
         encoding, counter = self._encodings[key.table], self.counters[key.table]
@@ -150,9 +187,9 @@ class _Gatherer:
             counter.add(values if present and absent else values.filter(values.is_not_null() == present))
 
         if present or absent:
-            self._watch(key.values, count, is_list=key.is_list)
+            self._watch(key.values, count, is_list=key.is_list, where=where)
 
-    def _measure(self, number: Number) -> None:
+    def _measure(self, number: Number, *, where: pl.Expr | None = None) -> None:
         parts = self.moments.setdefault(number.column, [])
 
         def measure(values: pl.Series) -> None:
@@ -162,11 +199,21 @@ class _Gatherer:
             if len(present):
                 parts.append(Moments.of(present))
 
-        self._watch(_transformed_entries(number), measure, is_list=number.is_list)
+        self._watch(_transformed_entries(number), measure, is_list=number.is_list, where=where)
 
     def _sketch(self, feature: Bucketized) -> None:
         sketch = self.sketches.setdefault(feature.name, _Sketch())
         self._watch(pl.col(feature.column or feature.name).cast(pl.Float64).fill_nan(None), sketch.add)
+
+
+def _counted(features: Sequence[Feature]) -> Iterator[tuple[str, str, bool]]:
+    """What one value per row is counted for: the table, the column, and whether it is for missing values."""
+    for feature in features:
+        if isinstance(feature, Categorical):
+            place = (feature.share or feature.name, feature.column or feature.name)
+            yield (*place, False)
+            if feature.missing == "value":
+                yield (*place, True)
 
 
 def _transformed_entries(number: Number) -> pl.Expr:

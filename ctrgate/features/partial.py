@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from ctrgate.errors import ArtifactError, ConfigError, SchemaError
+from ctrgate.features.additions import without_additions
 from ctrgate.features.columns import KeyType
 from ctrgate.features.kinds import Feature, Features
 from ctrgate.features.statistics import Moments
@@ -23,7 +24,7 @@ __all__ = ["Partial", "agreed", "features_json", "merge", "summed"]
 def features_json(features: Sequence[Feature]) -> list[dict[str, Any]]:
     """Features as plain values."""
     values: list[dict[str, Any]] = TypeAdapter(Features).dump_python(tuple(features), mode="json")
-    return values
+    return [without_additions(feature) for feature in values]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctrgate.config import Place, settings
 from ctrgate.errors import ArtifactError, ConfigError
+from ctrgate.features.additions import without_additions
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import Layout
 from ctrgate.features.sources import SplitName
@@ -135,7 +136,8 @@ class Prepared:
             raise ConfigError(f"{folder} does not exist; run ctrgate prepare with the same run file first")
         manifest = Manifest.read(folder)
         if dataset is not None and manifest.dataset != plain(dataset):
-            named = [name for name, value in plain(dataset).items() if manifest.dataset.get(name) != value]
+            wanted = plain(dataset)
+            named = [name for name in {**wanted, **manifest.dataset} if manifest.dataset.get(name) != wanted.get(name)]
             raise ConfigError(
                 f"{folder} was prepared with other dataset settings ({', '.join(named)}); prepare it again"
             )
@@ -175,4 +177,5 @@ class Prepared:
 def plain(dataset: DatasetConfig) -> dict[str, Any]:
     """The settings as JSON has them."""
     values: dict[str, Any] = json.loads(TypeAdapter(DatasetConfig).dump_json(dataset))
-    return values
+    values["features"] = [without_additions(feature) for feature in values["features"]]
+    return without_additions(values)

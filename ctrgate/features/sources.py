@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import Literal
 import polars as pl
 
 from ctrgate.errors import DataError, SchemaError
-from ctrgate.features.dataset import Csv, DatasetConfig, Join
+from ctrgate.features.dataset import ColumnType, Csv, DatasetConfig, Join
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds import (
     Bag,
     Bucketized,
     Categorical,
+    CategoricalMember,
     Feature,
     IdentityEncoding,
     Numeric,
+    SequenceFeature,
     columns_read,
 )
 from ctrgate.features.rawfile import TYPES, RawFile
@@ -222,6 +224,9 @@ def _types(dataset: DatasetConfig, *, csv: Csv, prefix: str = "") -> dict[str, p
     for feature in dataset.features:
         if isinstance(feature, Numeric | Bucketized):
             floats.update(columns_read(feature))
+        elif isinstance(feature, SequenceFeature) and feature.log is not None:
+            for column, kind in _logged(feature):
+                {"float": floats, "int": integers, "string": texts}[kind].add(column)
         elif _counts(feature):
             integers.update(columns_read(feature))
         else:
@@ -231,6 +236,18 @@ def _types(dataset: DatasetConfig, *, csv: Csv, prefix: str = "") -> dict[str, p
     types.pop("", None)
     used = {name.removeprefix(prefix): kind for name, kind in types.items() if name.startswith(prefix)}
     return used | {name: TYPES[kind] for name, kind in csv.types.items()}
+
+
+def _logged(group: SequenceFeature) -> Iterator[tuple[str, ColumnType]]:
+    """What a history's columns in the log are read as."""
+    for member in group.members:
+        column = member.column or member.name
+        if not isinstance(member, CategoricalMember):
+            yield column, "float"
+        else:
+            yield column, "int" if isinstance(member.encoding, IdentityEncoding) else "string"
+    if group.log is not None and group.log.column:
+        yield group.log.column, "string" if isinstance(group.log.equals, str) else "float"
 
 
 def _counts(feature: Feature) -> bool:

@@ -1,4 +1,4 @@
-"""Which split a row falls in: by given files, time, user, ratio or order; and which negatives are kept."""
+"""Which split a row falls in: by given files, time, user, ratio, order or leave-one-out; which negatives are kept."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from ctrgate.features.dataset import ByOrder, ByRatio, ByTime, ByUser, DatasetConfig
+from ctrgate.features.dataset import ByLeaveOneOut, ByOrder, ByRatio, ByTime, ByUser, DatasetConfig
 from ctrgate.features.hashing import hash_column, hash_text
+from ctrgate.features.leave_one_out import leave_one_out
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.roles import SPLIT, group_column, label_column, seconds
 from ctrgate.features.sources import Source
+from ctrgate.features.timeline import num_rows
 
 __all__ = ["assign", "uniform"]
 
@@ -47,10 +49,11 @@ def _splits(dataset: DatasetConfig, sources: Sequence[Source]) -> list[pl.Expr]:
         valid_from, test_from = _moments(rule, dataset=dataset, sources=sources)
         return [_by_rank(seconds(dataset, source.schema), valid_from, test_from) for source in sources]
     if isinstance(rule, ByOrder):
-        counts = [_num_rows(source) for source in sources]
-        starts = np.cumsum([0, *counts])
+        starts = np.cumsum([0, *num_rows(sources)])
         valid_from, test_from = _cuts(int(starts[-1]), valid=rule.valid, test=rule.test)
         return [_by_rank(pl.col(ROW).cast(pl.Int64) + int(start), valid_from, test_from) for start in starts[:-1]]
+    if isinstance(rule, ByLeaveOneOut):
+        return leave_one_out(rule, dataset=dataset, sources=sources)
     if isinstance(rule, ByUser):
         return [_by_draw(uniform(group_column(dataset, s.schema), seed=f"user {rule.seed}"), rule) for s in sources]
     if isinstance(rule, ByRatio):
@@ -68,14 +71,9 @@ def _by_draw(draw: pl.Expr, rule: ByUser | ByRatio) -> pl.Expr:
     return pl.when(draw < test).then(pl.lit("test")).when(draw < valid).then(pl.lit("valid")).otherwise(pl.lit("train"))
 
 
-def _cuts(num_rows: int, *, valid: float, test: float) -> tuple[int, int]:
+def _cuts(count: int, *, valid: float, test: float) -> tuple[int, int]:
     """The first row of valid and of test among rows in order."""
-    return num_rows - round(num_rows * (valid + test)), num_rows - round(num_rows * test)
-
-
-def _num_rows(source: Source) -> int:
-    with source.reading():
-        return int(source.rows.select(pl.len()).collect(engine="streaming").item())
+    return count - round(count * (valid + test)), count - round(count * test)
 
 
 def _moments(rule: ByTime, *, dataset: DatasetConfig, sources: Sequence[Source]) -> tuple[int, int]:

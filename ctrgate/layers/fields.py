@@ -44,6 +44,7 @@ def assemble(
         numbers=batch.numbers,
         vectors=batch.vectors,
         sequences={name: Histories(members=parts, mask=masks[name]) for name, parts in members.items()},
+        groups=batch.groups,
     )
 
 

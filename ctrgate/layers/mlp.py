@@ -13,10 +13,11 @@ from ctrgate.layers.linear import xavier_linear
 
 __all__ = ["Activation", "GatedUnit", "Mlp", "activation_layer"]
 
-Activation = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "xgelu", "xsilu", "xatlu", "dice"]
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "xgelu", "xsilu", "xatlu", "dice"]
 GatedUnit = Literal["glu", "swiglu", "geglu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
-from ctrgate.layers.activation_unit import ActivationUnit
 from ctrgate.models.blocks import MlpConfig, Widths
+from ctrgate.models.histories import Interests, history_groups, match_histories
 from ctrgate.models.inputs import Embedding, History, Inputs, Share, every_field
 
 
@@ -45,21 +43,7 @@ class DINConfig:
         Raises:
             ConfigError: Naming the members that no field matches.
         """
-        field_of = {field.table: field.name for field in reversed(layout.fields) if field.table}
-        members = [(group.name, member) for group in layout.sequences for member in group.members if member.table]
-        histories = [
-            History(
-                sequence=group,
-                member=member.name,
-                target=self.targets.get(f"{group}/{member.name}") or field_of.get(member.table, ""),
-            )
-            for group, member in members
-        ]
-        if lacking := [history.key for history in histories if not history.target]:
-            raise ConfigError(
-                f"model.targets: no field reads the table of {', '.join(lacking)}; name the field to match it with"
-            )
-        return every_field(layout) + tuple(histories)
+        return every_field(layout) + match_histories(layout, targets=self.targets)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""
@@ -71,36 +55,15 @@ class DIN(nn.Module):
 
     def __init__(self, config: DINConfig, *, inputs: Inputs) -> None:
         super().__init__()
-        self._groups: dict[str, list[History]] = {}
-        for history in inputs.histories:
-            self._groups.setdefault(history.sequence, []).append(history)
-        widths = []
-        for name, histories in self._groups.items():
-            width = sum(inputs.dims[history.key] for history in histories)
-            wanted = sum(inputs.dims[history.target] for history in histories)
-            if width != wanted:
-                raise ConfigError(
-                    f"model.targets: {name} is {width} wide and what it is matched with {wanted}; match members with "
-                    "fields of their own tables, or give these the same width in tables.dims"
-                )
-            widths.append(width)
-        self.units = nn.ModuleList(
-            ActivationUnit(
-                width,
-                hidden_dims=config.attention_hidden,
-                activation=config.attention_activation,
-                normalisation=config.normalisation,
-            )
-            for width in widths
+        self.interests = Interests(
+            history_groups(inputs),
+            flat_dim=inputs.flat_dim,
+            hidden_dims=config.attention_hidden,
+            activation=config.attention_activation,
+            normalisation=config.normalisation,
+            dropout=config.sequence_dropout,
         )
-        self.dropout = nn.Dropout(config.sequence_dropout)
-        self.mlp = config.mlp.build(inputs.flat_dim + sum(widths), output_dim=inputs.num_labels)
+        self.mlp = config.mlp.build(self.interests.out_dim, output_dim=inputs.num_labels)
 
     def forward(self, fields: Fields) -> Output:
-        parts = [fields.flat]
-        for (name, histories), unit in zip(self._groups.items(), self.units, strict=True):
-            sequence = fields.sequence(name)
-            keys = torch.cat([sequence[history.member] for history in histories], dim=2)
-            query = torch.cat([fields[history.target] for history in histories], dim=1)
-            parts.append(self.dropout(unit(query, keys, sequence.mask)))
-        return Output(logits=self.mlp(torch.cat(parts, dim=1)))
+        return Output(logits=self.mlp(self.interests(fields)))

@@ -1,15 +1,70 @@
-"""What networks of the next-item task share: the history they read, and the queries they give."""
+"""What networks of the next-item task share: where items are found, the history read, the queries given."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
 from ctrgate.models.inputs import History, Inputs
+from ctrgate.models.network import NetworkConfig
 
-__all__ = ["NextItemNetwork", "item_history"]
+__all__ = ["Items", "NextItemNetwork", "item_history"]
+
+
+@settings
+class Items:
+    """Where the items of a dataset are found."""
+
+    target: str
+    """The column of the next item, and the feature by whose name items are decoded."""
+    history: str
+    """The column of the items before it."""
+    aligned: tuple[str, ...]
+    """All columns of ids of the history's group."""
+    table: str
+    """The table that both read."""
+    num_rows: int
+    """Its rows, padding and unknown included."""
+    max_length: int
+    """Of the history."""
+    seen: str | None
+    """The column of what is no candidate, or none."""
+
+    @classmethod
+    def of(cls, layout: Layout, config: NetworkConfig, *, mask_seen: bool, seen_from: str) -> Items:
+        """What a network means in a layout.
+
+        Args:
+            layout: The encoded columns.
+            config: The network.
+            mask_seen: Whether what was seen is no candidate.
+            seen_from: The column that holds it; empty for the history.
+
+        Raises:
+            ConfigError: Where the network reads no history, or ``seen_from`` is no column of items.
+        """
+        read = [request for request in config.embeddings(layout) if isinstance(request, History)]
+        if len(read) != 1:
+            raise ConfigError("objective.name: next_item needs a network that reads one history; see model.name")
+        (group,) = (group for group in layout.sequences if group.name == read[0].sequence)
+        (member,) = (member for member in group.members if member.name == read[0].member)
+        columns = {member.column: member.table for group in layout.sequences for member in group.members}
+        columns |= {field.name: field.table for field in layout.fields if field.kind in ("bag", "weighted_bag")}
+        if seen_from and columns.get(seen_from) != member.table:
+            known = [column for column, table in columns.items() if table == member.table]
+            raise ConfigError(f"objective.seen_from: {seen_from} holds no items; {', '.join(known)} do")
+        return cls(
+            target=read[0].target,
+            history=member.column,
+            aligned=tuple(member.column for member in group.members if member.table),
+            table=member.table,
+            num_rows=layout.tables[member.table],
+            max_length=group.max_length,
+            seen=(seen_from or member.column) if mask_seen else None,
+        )
 
 
 def item_history(layout: Layout, *, sequence: str) -> History:
@@ -53,7 +108,7 @@ class NextItemNetwork(nn.Module):
         self.encoder = encoder
 
     def forward(self, fields: Fields) -> Output:
-        """``query``: the value at the last event, zero for a row without any; ``queries``: at every event, if causal."""
+        """``query``: the value at the last event, zero without any; ``queries``: at every event, where causal."""
         sequence = fields.sequence(self._history.sequence)
         encoded: Tensor = self.encoder(sequence[self._history.member], sequence.mask)
         encoded = encoded.masked_fill(~sequence.mask.unsqueeze(2), 0.0)

@@ -113,11 +113,21 @@ class FactorStatistics:
 
 
 class ExpertStatistics:
-    """Of the weights that one gate gives to its K experts."""
+    """Of the weights that one gate gives to its K experts.
 
-    def __init__(self, num_experts: int, *, segments: Mapping[str, Segment]) -> None:
+    Factors that are no shares of a row, of any sign and sum, are taken as ``|g_k| / sum_j |g_j|`` throughout, so that
+    uses of experts can be compared; ``factors`` and ``magnitudes`` then are the means of ``g_k`` and ``|g_k|``.
+
+    Args:
+        num_experts: K.
+        segments: By column.
+        shares: Whether a row's weights are shares already.
+    """
+
+    def __init__(self, num_experts: int, *, segments: Mapping[str, Segment], shares: bool = True) -> None:
         zeros = np.zeros(num_experts)
         self.rows = 0
+        self._shares, self._factors, self._magnitudes = shares, zeros, zeros
         self._weights, self._first, self._nonzero, self._largest = zeros, zeros, zeros, zeros
         self._entropy = 0.0
         self._by_segment = _SegmentMeans(segments, width=num_experts)
@@ -131,6 +141,12 @@ class ExpertStatistics:
     def add(self, weights: Floats, codes: Mapping[str, Places]) -> None:
         """Take up the weights of some rows, ``(n, K)``."""
         self.rows += len(weights)
+        if not self._shares:
+            sizes = np.abs(weights)
+            self._factors = self._factors + weights.sum(axis=0)
+            self._magnitudes = self._magnitudes + sizes.sum(axis=0)
+            total = sizes.sum(axis=1, keepdims=True)
+            weights = np.divide(sizes, total, out=np.zeros_like(sizes), where=total != 0)
         self._weights = self._weights + weights.sum(axis=0)
         self._first = self._first + np.bincount(weights.argmax(axis=1), minlength=len(self._first))
         self._nonzero = self._nonzero + (weights > 0).sum(axis=0)
@@ -144,9 +160,11 @@ class ExpertStatistics:
         ``unused`` lists the experts whose weight was below .01 of an equal share on every row.
         """
         num_experts = len(self._weights)
+        unbounded = {"factors": self._factors, "magnitudes": self._magnitudes} if not self._shares else {}
         return {
             "num_rows": self.rows,
             "num_experts": num_experts,
+            **{name: (total / self.rows).tolist() for name, total in unbounded.items()},
             "load": self.mean.tolist(),
             "first": (self._first / self.rows).tolist(),
             "nonzero": (self._nonzero / self.rows).tolist(),
@@ -202,4 +220,4 @@ class _SegmentMeans:
 
 def membership(owners: Places) -> Floats:
     """``(C, F)``, 1 where the coordinate is the field's."""
-    return np.equal(owners[:, None], np.arange(owners.max() + 1)).astype(np.float64)
+    return np.equal(owners[:, None], np.arange(owners.max(initial=-1) + 1)).astype(np.float64)

@@ -10,31 +10,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ctrgate.contracts import UNKNOWN_ID, Batch, Ids
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, DataError, Interrupted
-from ctrgate.metrics.auc import auc_of
-from ctrgate.metrics.calibration import log_loss
-from ctrgate.metrics.grouped import grouped_auc
-from ctrgate.metrics.pooled import pool
 from ctrgate.models.inputs import FusedRule, TablesConfig
 from ctrgate.progress import Bar, bar, console
 from ctrgate.training.checkpoint import Checkpoints, Progress, load_weights
 from ctrgate.training.model import CtrModel
-from ctrgate.training.objective import ClickObjective, selection_loss
+from ctrgate.training.objective import selection_loss
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.selection import SelectConfig, ValueGates
 from ctrgate.training.settings import TrainSettings
+from ctrgate.training.task import Task
 
-__all__ = ["Fit", "predict", "replace_by_unknown"]
-
-EVALUATION_BATCH = 16_384
-_LARGER_IS_BETTER = {"auc": True, "gauc": True, "auc_minus_log_loss": True, "log_loss": False}
+__all__ = ["Fit", "replace_by_unknown"]
 
 
 @dataclass(kw_only=True)
@@ -44,7 +36,7 @@ class Fit:
     Args:
         model: At its start; the checkpoints' weights are taken up if there are any.
         optimizer: Of that model.
-        objective: The loss.
+        task: What it is trained for.
         train: Rows to learn from.
         valid: Rows to select by; None trains for all epochs and keeps the last state.
         settings: How.
@@ -56,7 +48,7 @@ class Fit:
 
     model: CtrModel
     optimizer: Optimizer
-    objective: ClickObjective
+    task: Task
     train: Reader
     valid: Reader | None
     settings: TrainSettings
@@ -91,6 +83,11 @@ class Fit:
                     self.model, self.optimizer, self.progress, best=best, rewind=self._is_rewind_point()
                 )
         return self.progress
+
+    @property
+    def monitor(self) -> str:
+        """The metric that is to improve."""
+        return self.settings.monitor or next(iter(self.task.larger_is_better))
 
     @property
     def _gates(self) -> ValueGates | None:
@@ -162,8 +159,9 @@ class Fit:
     def _step(self, batch: Batch) -> torch.Tensor:
         if self.tables.unknown_share:
             batch = replace_by_unknown(batch, share=self.tables.unknown_share)
+        batch = self.task.example(batch)
         output, squares = self.model(batch)
-        loss: torch.Tensor = self.objective(output, batch)
+        loss = self.task.loss(output, batch)
         rule = self.tables.rule
         penalty = rule.l2 / 2 * squares / batch.num_rows if isinstance(rule, FusedRule) and rule.l2 else 0.0
         if self._gates is not None and self.select is not None:
@@ -200,7 +198,7 @@ class Fit:
         if self.valid is not None:
             measured = self._measure(self.valid)
             line |= {f"valid/{name}": value for name, value in measured.items()}
-            improved = not searching and self._judge(measured[settings.monitor])
+            improved = not searching and self._judge(measured[self.monitor])
         progress.epoch += 1
         progress.batch = progress.rows = 0
         progress.loss_sum = 0.0
@@ -213,7 +211,7 @@ class Fit:
     def _judge(self, value: float) -> bool:
         """Whether the monitored value improved; if not, a strike and a cut of the learning rate."""
         progress, settings = self.progress, self.settings
-        sign = 1 if _LARGER_IS_BETTER[settings.monitor] else -1
+        sign = 1 if self.task.larger_is_better[self.monitor] else -1
         if progress.best is None or sign * (value - progress.best) > settings.min_improvement:
             progress.best, progress.strikes = value, 0
             return True
@@ -223,59 +221,11 @@ class Fit:
         return False
 
     def _measure(self, reader: Reader) -> dict[str, float]:
-        """The monitored metrics of the first label on every row of a split."""
-        batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
-        logits, labels, weights, groups = [], [], [], []
-        for batch, part in predict(self.model, batches, num_rows=reader.num_rows, title="valid"):
-            logits.append(part[:, 0])
-            labels.append(_array(batch.labels[:, 0] if batch.labels is not None else None))
-            weights.append(_array(batch.weights))
-            groups.append(_array(batch.groups))
-        y, s = _joined(labels), np.concatenate(logits)
-        if y is None:
-            raise DataError("valid has no labels")
-        w, g, known = _joined(weights), _joined(groups), ~np.isnan(y)
-        w, g = (None if part is None else part[known] for part in (w, g))
-        pooled = pool(y[known], s[known], weights=w)
-        if pooled.one_class:
-            raise DataError("the first label of valid has one class only, so AUC does not exist; choose another split")
-        measured = {"auc": auc_of(pooled), "log_loss": log_loss(pooled)}
-        measured["auc_minus_log_loss"] = measured["auc"] - measured["log_loss"]
-        if g is not None:
-            measured["gauc"] = grouped_auc(y[known], s[known], g, weights=w).value
+        measured = self.task.measure(self.model, reader, title="valid")
         kept = "" if self._gates is None else f"; searching, {self._gates.feature_ratio():.1%} of the values stay"
-        console.print(
-            f"epoch {self.progress.epoch + 1}: valid AUC {measured['auc']:.5f}, "
-            f"log loss {measured['log_loss']:.5f}{kept}"
-        )
+        shown = ", ".join(f"{title} {measured[name]:.5f}" for name, title in self.task.shown.items())
+        console.print(f"epoch {self.progress.epoch + 1}: valid {shown}{kept}", markup=False)
         return measured
-
-
-def predict(
-    model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: str
-) -> Iterator[tuple[Batch, NDArray[np.float64]]]:
-    """Each batch with its logits ``(B, L)`` in float64; all rows, or an error.
-
-    Raises:
-        DataError: Where the batches hold another number of rows than ``num_rows``.
-    """
-    was_training = model.training
-    model.eval()
-    done = 0
-    try:
-        with bar(title, total=num_rows) as shown:
-            for batch in prefetch(batches):
-                with torch.no_grad():  # FBGEMM does not know inference mode
-                    output, _ = model(batch)
-                if output.logits is None:
-                    raise ValueError("the network gives no logits")
-                done += batch.num_rows
-                shown.advance(batch.num_rows)
-                yield batch, output.logits.double().cpu().numpy()
-    finally:
-        model.train(was_training)
-    if done != num_rows:
-        raise DataError(f"{title}: {done} rows were scored, but the split has {num_rows}")
 
 
 def replace_by_unknown(batch: Batch, *, share: float) -> Batch:
@@ -319,12 +269,3 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _array(tensor: torch.Tensor | None) -> NDArray[np.float64] | None:
-    return None if tensor is None else tensor.numpy()
-
-
-def _joined(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    present = [part for part in parts if part is not None]
-    return np.concatenate(present) if present else None

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ctrgate.contracts import Batch, Output
+from ctrgate.contracts import Batch, Lookup, Output
 from ctrgate.features.layout import Layout
 from ctrgate.lookups.collection import Lookups
 from ctrgate.models.inputs import FusedRule, TablesConfig, plan_inputs
 from ctrgate.models.network import Network, NetworkConfig
 from ctrgate.training.selection import SelectConfig, ValueGates
 
-__all__ = ["CtrModel", "build_model"]
+__all__ = ["CANDIDATES", "CtrModel", "build_model"]
+
+CANDIDATES, ITEMS = "candidates:drawn", "items"
+"""The column of a batch with the items that a loss has drawn for each row; no feature's name holds a colon."""
 
 
 class CtrModel(nn.Module):
@@ -51,12 +55,13 @@ class CtrModel(nn.Module):
     def forward(self, batch: Batch) -> tuple[Output, Tensor]:
         """The output, and the sum of squares of all looked-up vectors (for L2 on them)."""
         fields = self.lookups(batch if self.gates is None else self.gates(batch))
-        squares = torch.stack([rows.square().sum() for rows in fields.rows.values()]).sum()
+        squares = sum((rows.square().sum() for rows in fields.rows.values()), start=batch.numbers.new_zeros(()))
         device = batch.numbers.device.type
         context = torch.autocast(device, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
         with context:
             output = self.network(fields)
-        return output, squares
+        drawn = fields.sequences.get(CANDIDATES)
+        return (output if drawn is None else replace(output, candidates=drawn[ITEMS])), squares
 
 
 def build_model(
@@ -67,8 +72,19 @@ def build_model(
     seed: int,
     select: SelectConfig | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    candidates: tuple[str, int] | None = None,
 ) -> CtrModel:
     """The model of a run, at its start; the seed decides every weight.
+
+    Args:
+        config: The network.
+        layout: The encoded columns.
+        tables: The tables' rule, width and start.
+        seed: Decides the start.
+        select: The search for values, where there is one.
+        precision: Of the network.
+        candidates: The table of the items that a loss draws and compares queries with, and how many at most per row;
+            batches then bring them in the column ``CANDIDATES``.
 
     Raises:
         ConfigError: Where the settings do not fit the layout.
@@ -77,7 +93,7 @@ def build_model(
     rule = tables.rule if isinstance(tables.rule, FusedRule) else FusedRule()
     lookups = Lookups(
         inputs.tables,
-        inputs.lookups,
+        inputs.lookups + (() if candidates is None else (_candidates(*candidates),)),
         fused={"lr": rule.learning_rate, "eps": rule.eps},
         seed=seed,
         dropout=tables.dropout,
@@ -88,3 +104,14 @@ def build_model(
         network = Network(config, inputs=inputs)
     gates = ValueGates(select, layout=layout) if select is not None else None
     return CtrModel(lookups, network, gates=gates, precision=precision)
+
+
+def _candidates(table: str, most: int) -> Lookup:
+    return Lookup(
+        name=f"{CANDIDATES}/{ITEMS}",
+        column=CANDIDATES,
+        table=table,
+        pooling="none",
+        sequence=CANDIDATES,
+        max_length=most,
+    )

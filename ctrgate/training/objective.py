@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Discriminator, Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,16 +14,86 @@ from ctrgate.config import settings
 from ctrgate.contracts import Batch, Output
 from ctrgate.training.selection import ValueGates
 
-__all__ = ["ClickObjective", "ObjectiveConfig", "click_loss", "selection_loss"]
+__all__ = [
+    "ClickConfig",
+    "ClickObjective",
+    "GbceConfig",
+    "NextItemConfig",
+    "ObjectiveConfig",
+    "SampledSoftmaxConfig",
+    "SoftmaxConfig",
+    "click_loss",
+    "selection_loss",
+]
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @settings
-class ObjectiveConfig:
-    """What is minimised."""
+class ClickConfig:
+    """Binary cross-entropy on the labels."""
 
     name: Literal["click"] = "click"
     label_weights: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Weights of single labels in the sum over labels; 1 where not given."""
+
+
+@settings
+class SoftmaxConfig:
+    """Softmax over all items; for tables under the dense rule."""
+
+    name: Literal["softmax"] = "softmax"
+
+
+@settings
+class SampledSoftmaxConfig:
+    """Softmax over the target and a sample of items, corrected by how often each is drawn."""
+
+    name: Literal["sampled_softmax"] = "sampled_softmax"
+    negatives: Count = 256
+    """Items drawn per history, for all of its positions."""
+    popularity: Share = 0.0
+    """Items are drawn in proportion to their train events to this power: 0 evenly, 1 as often as they happen."""
+
+
+@settings
+class GbceConfig:
+    """Binary cross-entropy on the target and a sample of items drawn evenly, calibrated (gSASRec)."""
+
+    name: Literal["gbce"] = "gbce"
+    negatives: Count = 256
+    """Items drawn per history, for all of its positions."""
+    calibration: Share = 0.75
+    """0 is plain binary cross-entropy."""
+
+
+@settings
+class NextItemConfig:
+    """The item that follows a history, among all items that train has seen."""
+
+    name: Literal["next_item"] = "next_item"
+    loss: Annotated[SoftmaxConfig | SampledSoftmaxConfig | GbceConfig, Discriminator("name")] = SoftmaxConfig()
+    positions: Literal["all", "last"] = "all"
+    """Whether each item of a history is predicted from those before it in one pass (causal networks only), or one item
+    per pass from what comes before it."""
+    prefixes: Count | None = None
+    """Of ``positions: last``: how many beginnings of each row's history are drawn per epoch; null takes them all."""
+    seen: Literal["keep", "mask"] = "keep"
+    """Whether items seen before are candidates in evaluation and scoring."""
+    seen_from: str = ""
+    """The sequence ``GROUP/MEMBER`` or the bag that holds what was seen; by default the history read."""
+    cutoffs: Annotated[tuple[Count, ...], Field(min_length=1)] = (10,)
+    """Each K of the metrics; train monitors the first."""
+
+    def __post_init__(self) -> None:
+        if self.prefixes is not None and self.positions == "all":
+            raise ValueError("prefixes belongs to positions: last")
+        if self.seen_from and self.seen == "keep":
+            raise ValueError("seen_from tells what seen: mask leaves out; set seen: mask")
+
+
+ObjectiveConfig = Annotated[ClickConfig | NextItemConfig, Discriminator("name")]
 
 
 class ClickObjective:

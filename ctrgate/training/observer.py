@@ -90,10 +90,11 @@ class GateObserver:
             self.factors[name] = FactorStatistics(gate, math.prod(shape), owners=owners, segments=self._segments)
         self._in_parts(factor.reshape(factor.shape[0] if factor.ndim else 1, -1), self.factors[name].add)
 
-    def see_weights(self, name: str, _: nn.Module, __: Any, output: tuple[Tensor, Any]) -> None:
-        """Take up what an expert gate gave: weights ``(B, K)``, and terms."""
+    def see_weights(self, name: str, gate: nn.Module, _: Any, output: tuple[Tensor, Any]) -> None:
+        """Take up what an expert gate gave: weights or factors ``(B, K)``, and terms."""
         if name not in self.experts:
-            self.experts[name] = ExpertStatistics(output[0].size(1), segments=self._segments)
+            shares = bool(getattr(gate, "shares", True))
+            self.experts[name] = ExpertStatistics(output[0].size(1), segments=self._segments, shares=shares)
         self._in_parts(output[0], self.experts[name].add)
 
     def _in_parts(self, values: Tensor, add: Callable[[Floats, dict[str, Places]], None]) -> None:

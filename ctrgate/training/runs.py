@@ -23,6 +23,7 @@ from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.registry import ModelConfig
 from ctrgate.training.checkpoint import Checkpoints, load_weights
 from ctrgate.training.model import CtrModel, build_model
+from ctrgate.training.objective import ClickConfig, ObjectiveConfig
 from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings
 
@@ -51,6 +52,8 @@ class RunSettings:
     """Embedding tables."""
     model: ModelConfig
     """The network."""
+    objective: ObjectiveConfig = field(default_factory=ClickConfig)
+    """What is minimised."""
     train: TrainSettings = field(default_factory=TrainSettings)
     """How it is fitted."""
     select: SelectConfig | None = None

@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
-Monitor = Literal["auc", "log_loss", "gauc", "auc_minus_log_loss"]
+Monitor = Literal["auc", "log_loss", "gauc", "auc_minus_log_loss", "ndcg", "hit_rate", "mrr"]
 
 
 @settings
@@ -35,8 +35,8 @@ class TrainSettings:
     """The gradient's largest norm; fused tables are not part of it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the network; tables, loss and weights stay fp32."""
-    monitor: Monitor = "auc"
-    """What is to improve on valid."""
+    monitor: Monitor | None = None
+    """What is to improve on valid: by default AUC for clicks, NDCG at the first cutoff for the next item."""
     min_improvement: NotNegative = 1e-6
     strikes: Count = 2
     """Epochs in a row without improvement that end training."""

@@ -13,6 +13,7 @@ from ctrgate.errors import ConfigError
 from ctrgate.features.dataset import ByTime, DatasetConfig
 
 FEATURES = "features: [{kind: categorical, name: user}]"
+LOG = "features: [{{kind: sequence, name: h, max_length: 2, members: [{{kind: categorical, name: i}}], log: {}}}]"
 SPLIT = "files: a.parquet, split: {by: order}"
 
 
@@ -67,6 +68,23 @@ def test_moments_are_dates_or_seconds(tmp_path: Path) -> None:
             "give valid_from and test_from, or",
         ),
         (f"files: a, split: {{by: user}}, {FEATURES}", "split by user needs roles.group"),
+        (f"files: a, split: {{by: leave_one_out}}, {FEATURES}", "split by leave_one_out needs roles.group"),
+        (f"files: a, split: {{by: leave_one_out, valid: false, test: false}}, {FEATURES}", "nothing is left out"),
+        (f"{SPLIT}, train_rows: last, {FEATURES}", "train_rows: last needs roles.group"),
+        (f"{SPLIT}, {LOG.format('{}')}", "h is built from the log, which needs roles.group"),
+        (f"{SPLIT}, roles: {{group: u}}, {LOG.format('{column: c}')}", "a rule is a column and at_least or equals"),
+        (f"{SPLIT}, roles: {{group: u}}, {LOG.format('{equals: 1}')}", "a rule is a column and at_least or equals"),
+        (f"{SPLIT}, roles: {{group: u}}, {LOG.format('{column: c, equals: 1, at_least: 1}')}", "two rules; give one"),
+        (f"{SPLIT}, roles: {{group: u}}, {LOG.format('{}, separator: x')}", "with log the members hold one value"),
+        (
+            f"{SPLIT}, features: [{{kind: categorical, name: u, when_scoring: 1, unknown_when_scoring: true}}]",
+            "are two rules for rows that are scored; give one",
+        ),
+        (
+            f"{SPLIT}, roles: {{group: u}}, labels: [{{name: y}}], train_rows: last, negative_sampling_rate: 0.5, "
+            f"{FEATURES}",
+            "negative_sampling_rate must be left out",
+        ),
         (f"files: a, split: {{by: ratio, valid: 0.5, test: 0.5}}, {FEATURES}", "leave none to train on"),
         (f"{SPLIT}, labels: [{{name: y, at_least: 1, equals: 2}}], {FEATURES}", "two rules; give one"),
         (f"{SPLIT}, labels: [{{name: y}}, {{name: y}}], {FEATURES}", "label y is given 2 times"),

@@ -11,7 +11,7 @@ from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Member, SequenceGroup
 from ctrgate.models.din import DINConfig
 from ctrgate.models.inputs import History
-from tests.models.test_contract import LAYOUT, batch, logits, model
+from tests.models.test_contract import LAYOUT, answer, batch, model
 
 
 def test_members_are_matched_with_the_fields_of_their_tables() -> None:
@@ -29,7 +29,7 @@ def test_histories_bear_on_the_logit_and_read_the_fields_own_tables() -> None:
     ids = changed["history/item"]
     changed["history/item"] = dataclasses.replace(ids, values=(ids.values + 1) % 13)
     with torch.no_grad():
-        assert not torch.equal(logits(din, rows), logits(din, dataclasses.replace(rows, ids=changed)))
+        assert not torch.equal(answer(din, rows), answer(din, dataclasses.replace(rows, ids=changed)))
     assert {spec.name for spec, _ in din.lookups.tables()} == {"user", "item", "tags"}
 
 

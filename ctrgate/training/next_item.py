@@ -1,0 +1,180 @@
+"""The next-item task: examples from histories, their loss, and how high the true next items are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ctrgate.contracts import FIRST_VALUE_ID, Batch, Ids, Output
+from ctrgate.data.reader import Order, Reader
+from ctrgate.features.layout import Layout
+from ctrgate.layers.catalogue import target_ranks
+from ctrgate.layers.jagged import bag_offsets, pad, pad_mask
+from ctrgate.metrics.ranking import ranking_values
+from ctrgate.models.network import NetworkConfig
+from ctrgate.models.next_item import Items
+from ctrgate.training.item_losses import gbce_loss, sampled_softmax_loss, softmax_loss
+from ctrgate.training.model import CANDIDATES, CtrModel
+from ctrgate.training.objective import GbceConfig, NextItemConfig, SampledSoftmaxConfig
+from ctrgate.training.predict import EVALUATION_BATCH, outputs
+from ctrgate.training.prefixes import prefixes
+
+__all__ = ["NextItemTask", "items_of", "ranks_of"]
+
+
+def items_of(layout: Layout, config: NetworkConfig, objective: NextItemConfig) -> Items:
+    """Where a run's items are found.
+
+    Raises:
+        ConfigError: Where the network reads no history, or ``objective.seen_from`` is no column of items.
+    """
+    return Items.of(layout, config, mask_seen=objective.seen == "mask", seen_from=objective.seen_from)
+
+
+class NextItemTask:
+    """Every item of a history, or one at a time, is predicted from those before it.
+
+    Args:
+        objective: How.
+        items: Where the items are.
+        events: Train events by row of the items' table, for a sample by popularity; ``(V,)``.
+        rows: The items' table where it is an ordinary parameter, for softmax over all items; ``(V, D)``.
+    """
+
+    larger_is_better: Mapping[str, bool] = {"ndcg": True, "hit_rate": True, "mrr": True}
+
+    def __init__(
+        self, objective: NextItemConfig, *, items: Items, events: NDArray[np.int64], rows: Tensor | None
+    ) -> None:
+        self._objective, self._items, self._rows = objective, items, rows
+        self.shown = {"ndcg": f"NDCG@{objective.cutoffs[0]}", "hit_rate": f"HR@{objective.cutoffs[0]}"}
+        power = objective.loss.popularity if isinstance(objective.loss, SampledSoftmaxConfig) else 0.0
+        known = torch.from_numpy(events[FIRST_VALUE_ID:].astype(np.float64)).clamp(min=1) ** power
+        self._share = known / known.sum()
+
+    @staticmethod
+    def candidates(objective: NextItemConfig, items: Items) -> tuple[str, int] | None:
+        """What ``build_model`` is to look up for the loss: the table, and the most rows for a history."""
+        if not isinstance(objective.loss, SampledSoftmaxConfig | GbceConfig):
+            return None
+        return items.table, objective.loss.negatives + (items.max_length if objective.positions == "all" else 1)
+
+    def example(self, batch: Batch) -> Batch:
+        if self._objective.positions == "last":
+            items = self._items
+            batch = prefixes(
+                batch,
+                columns=items.aligned,
+                item=items.history,
+                target=items.target,
+                count=self._objective.prefixes,
+            )
+        return self._with_candidates(batch)
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        targets, weights = self._targets(batch)
+        known = (targets >= FIRST_VALUE_ID) & pad_mask(self._lengths(batch), max_length=targets.size(1))
+        if self._objective.positions == "all":
+            queries = output.queries
+        else:
+            queries = None if output.query is None else output.query.unsqueeze(1)
+        if queries is None:
+            raise ValueError("the network gives no queries for these positions")
+        aux = sum(output.aux.values(), start=queries.new_zeros(()))
+        if not known.any():  # nothing to learn, but a graph to go back through
+            return aux + 0.0 * queries.float().sum()
+        weights = weights.unsqueeze(1).expand_as(targets)[known]
+        if output.candidates is None:
+            if self._rows is None:
+                raise ValueError("softmax over all items needs their table")
+            rows = self._rows[FIRST_VALUE_ID:]
+            return aux + softmax_loss(queries[known], rows, targets[known] - FIRST_VALUE_ID, weights)
+        return aux + self._sampled(queries.float(), output.candidates, batch, targets, known, weights)
+
+    def measure(self, model: CtrModel, reader: Reader, *, title: str) -> dict[str, float]:
+        """NDCG, hit rate and MRR at the first cutoff over all items."""
+        parts = list(ranks_of(model, reader, items=self._items, title=title))
+        values = ranking_values(np.concatenate(parts), cutoff=self._objective.cutoffs[0])
+        return {name: float(values[name].mean()) for name in self.larger_is_better}
+
+    def _lengths(self, batch: Batch) -> Tensor:
+        """Positions to be predicted, per row."""
+        lengths = batch.ids[self._items.history].lengths
+        if lengths is None:
+            raise ValueError(f"{self._items.history} holds one id per row, which is no history")
+        return lengths if self._objective.positions == "all" else lengths.clamp(max=1)
+
+    def _targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What follows each position ``(B, P)``, right-padded, and the rows' weights ``(B,)``."""
+        target = batch.ids[self._items.target].values
+        weights = torch.ones(batch.num_rows) if batch.weights is None else batch.weights
+        if self._objective.positions == "last":
+            return target.unsqueeze(1), weights
+        history, lengths = batch.ids[self._items.history].values, self._lengths(batch)
+        padded = pad(history.unsqueeze(1), lengths, max_length=self._items.max_length).squeeze(2)
+        targets = torch.cat([padded[:, 1:], padded.new_zeros(batch.num_rows, 1)], dim=1)
+        last = (lengths - 1).clamp(min=0).unsqueeze(1)
+        return targets.scatter(1, last, target.unsqueeze(1)), weights
+
+    def _with_candidates(self, batch: Batch) -> Batch:
+        """For a loss with a sample: per row its sample, then the targets of its positions."""
+        loss = self._objective.loss
+        if not isinstance(loss, SampledSoftmaxConfig | GbceConfig):
+            return batch
+        shape = (batch.num_rows, loss.negatives)
+        if isinstance(loss, SampledSoftmaxConfig) and loss.popularity:
+            drawn = torch.multinomial(self._share, batch.num_rows * loss.negatives, replacement=True).view(shape)
+        else:
+            drawn = torch.randint(len(self._share), shape)
+        targets, _ = self._targets(batch)
+        lengths = self._lengths(batch)
+        real = torch.cat([torch.ones(shape, dtype=torch.bool), pad_mask(lengths, max_length=targets.size(1))], dim=1)
+        values = torch.cat([drawn + FIRST_VALUE_ID, targets], dim=1)[real]
+        return replace(batch, ids={**batch.ids, CANDIDATES: Ids(values=values, lengths=lengths + loss.negatives)})
+
+    def _sampled(
+        self, queries: Tensor, candidates: Tensor, batch: Batch, targets: Tensor, known: Tensor, weights: Tensor
+    ) -> Tensor:
+        loss = self._objective.loss
+        assert isinstance(loss, SampledSoftmaxConfig | GbceConfig)
+        of_row = bag_offsets(self._lengths(batch) + loss.negatives)[:-1].unsqueeze(1) + torch.arange(loss.negatives)
+        drawn = batch.ids[CANDIDATES].values[of_row]
+        positives = (queries * candidates[:, loss.negatives :]).sum(dim=2)[known]
+        negatives = torch.einsum("bpd,bkd->bpk", queries, candidates[:, : loss.negatives])
+        hit = drawn.unsqueeze(1) == targets.unsqueeze(2)
+        if isinstance(loss, GbceConfig):
+            rate = loss.negatives / max(1, len(self._share) - 1)
+            scores = negatives.masked_fill(hit, -torch.inf)[known]
+            return gbce_loss(positives, scores, rate=rate, calibration=loss.calibration, weights=weights)
+        log_q = (self._share * loss.negatives).log().float()
+        return sampled_softmax_loss(
+            positives,
+            negatives.masked_fill(hit, -torch.inf)[known],
+            negative_log_q=log_q[drawn - FIRST_VALUE_ID].unsqueeze(1).expand_as(negatives)[known],
+            weights=weights,
+        )
+
+
+def ranks_of(model: CtrModel, reader: Reader, *, items: Items, title: str) -> Iterator[NDArray[np.int64]]:
+    """The rank of every row's next item among all items, batch by batch; 0 where it is none that train has seen."""
+    tables = {spec.name: rows[:, : spec.dim] for spec, rows in model.lookups.tables()}
+    batches = map(_without_candidates, reader.batches(Order(batch_size=EVALUATION_BATCH)))
+    for batch, output in outputs(model, batches, num_rows=reader.num_rows, title=title):
+        if output.query is None:
+            raise ValueError("the network gives no query")
+        ids = batch.ids[items.seen] if items.seen else None
+        seen = None if ids is None or ids.lengths is None else (ids.values, ids.lengths)
+        ranks = target_ranks(
+            output.query, tables[items.table], batch.ids[items.target].values, first=FIRST_VALUE_ID, seen=seen
+        )
+        yield ranks.numpy()
+
+
+def _without_candidates(batch: Batch) -> Batch:
+    none = Ids(values=torch.zeros(0, dtype=torch.int64), lengths=torch.zeros(batch.num_rows, dtype=torch.int64))
+    return replace(batch, ids={**batch.ids, CANDIDATES: none})

@@ -1,0 +1,117 @@
+"""What a model is trained for: the examples of a step, their loss, and what is measured on valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ctrgate.contracts import Batch, Output
+from ctrgate.data.reader import Order, Reader
+from ctrgate.errors import DataError
+from ctrgate.metrics.auc import auc_of
+from ctrgate.metrics.calibration import log_loss
+from ctrgate.metrics.grouped import grouped_auc
+from ctrgate.metrics.pooled import pool
+from ctrgate.training.model import CtrModel
+from ctrgate.training.objective import ClickObjective
+from ctrgate.training.predict import EVALUATION_BATCH, outputs
+
+__all__ = ["ClickTask", "Task", "logits_of"]
+
+
+class Task(Protocol):
+    """What ``Fit`` needs to know of a task."""
+
+    @property
+    def larger_is_better(self) -> Mapping[str, bool]:
+        """The metrics that can be monitored, the one that is by default first."""
+        ...
+
+    @property
+    def shown(self) -> Mapping[str, str]:
+        """The metrics that are printed after an epoch, and how they are called."""
+        ...
+
+    def example(self, batch: Batch) -> Batch:
+        """What a step is made of, from a batch of the train rows; draws from torch's generator."""
+        ...
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        """The loss of such a batch, the network's own terms included."""
+        ...
+
+    def measure(self, model: CtrModel, reader: Reader, *, title: str) -> dict[str, float]:
+        """The metrics on every row of a split, those that can be monitored among them."""
+        ...
+
+
+class ClickTask:
+    """Clicks: every row is an example.
+
+    Args:
+        objective: The loss.
+    """
+
+    larger_is_better: Mapping[str, bool] = {"auc": True, "gauc": True, "auc_minus_log_loss": True, "log_loss": False}
+    shown: Mapping[str, str] = {"auc": "AUC", "log_loss": "log loss"}
+
+    def __init__(self, objective: ClickObjective) -> None:
+        self._objective = objective
+
+    def example(self, batch: Batch) -> Batch:
+        return batch
+
+    def loss(self, output: Output, batch: Batch) -> Tensor:
+        return self._objective(output, batch)
+
+    def measure(self, model: CtrModel, reader: Reader, *, title: str) -> dict[str, float]:
+        """AUC, log loss, their difference and, with users, grouped AUC of the first label."""
+        batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
+        logits, labels, weights, groups = [], [], [], []
+        for batch, part in logits_of(model, batches, num_rows=reader.num_rows, title=title):
+            logits.append(part[:, 0])
+            labels.append(_array(batch.labels[:, 0] if batch.labels is not None else None))
+            weights.append(_array(batch.weights))
+            groups.append(_array(batch.groups))
+        y, s = _joined(labels), np.concatenate(logits)
+        if y is None:
+            raise DataError(f"{title} has no labels")
+        w, g, known = _joined(weights), _joined(groups), ~np.isnan(y)
+        w, g = (None if part is None else part[known] for part in (w, g))
+        pooled = pool(y[known], s[known], weights=w)
+        if pooled.one_class:
+            raise DataError(
+                f"the first label of {title} has one class only, so AUC does not exist; choose another split"
+            )
+        measured = {"auc": auc_of(pooled), "log_loss": log_loss(pooled)}
+        measured["auc_minus_log_loss"] = measured["auc"] - measured["log_loss"]
+        if g is not None:
+            measured["gauc"] = grouped_auc(y[known], s[known], g, weights=w).value
+        return measured
+
+
+def logits_of(
+    model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: str
+) -> Iterator[tuple[Batch, NDArray[np.float64]]]:
+    """Each batch with its logits ``(B, L)`` in float64; all rows, or an error.
+
+    Raises:
+        DataError: Where the batches hold another number of rows than ``num_rows``.
+    """
+    for batch, output in outputs(model, batches, num_rows=num_rows, title=title):
+        if output.logits is None:
+            raise ValueError("the network gives no logits")
+        yield batch, output.logits.double().cpu().numpy()
+
+
+def _array(tensor: Tensor | None) -> NDArray[np.float64] | None:
+    return None if tensor is None else tensor.numpy()
+
+
+def _joined(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
