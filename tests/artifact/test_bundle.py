@@ -93,7 +93,7 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize("version", [7, "1", None, 0])
 def test_another_format_is_refused_with_both_versions(copy: Path, version: object) -> None:
     edit(copy / "manifest.json", lambda values: values.update(format_version=version, more="unknown"))
-    with pytest.raises(ArtifactError, match=f"has format {version!r}, this version reads 2; export the run again"):
+    with pytest.raises(ArtifactError, match=f"has format {version!r}, this version reads 3; export the run again"):
         Artifact.load(copy)
 
 
@@ -109,7 +109,7 @@ def test_a_path_outside_the_folder_is_refused_unread(copy: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"format_version": 2}', "[" * 100_000, '{"format_version": 2, "more": 2}']
+    "text", ["", "{", "[]", "null", '{"format_version": 3}', "[" * 100_000, '{"format_version": 3, "more": 2}']
 )
 def test_a_damaged_manifest_is_told(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
