@@ -28,7 +28,7 @@ def partial_flip(inputs: Tensor, mask: Tensor, *, num_kept: int) -> Tensor:
         >>> partial_flip(torch.arange(5)[None], torch.tensor([[True, True, True, True, False]]), num_kept=1)
         tensor([[2, 1, 0, 3, 4]])
     """
-    turned = (mask.sum(dim=1, keepdim=True) - num_kept).clamp(min=0)
+    turned = mask.sum(dim=1, keepdim=True) - num_kept
     place = torch.arange(mask.size(1), device=mask.device).expand_as(mask)
     place = torch.where(place < turned, turned - 1 - place, place)
     place = place.view(*place.shape, *(1,) * (inputs.dim() - 2)).expand_as(inputs)

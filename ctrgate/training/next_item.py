@@ -21,10 +21,12 @@ from ctrgate.models.next_item import Items
 from ctrgate.training.item_losses import gbce_loss, sampled_softmax_loss, softmax_loss
 from ctrgate.training.model import CANDIDATES, CtrModel
 from ctrgate.training.objective import GbceConfig, NextItemConfig, SampledSoftmaxConfig
-from ctrgate.training.predict import EVALUATION_BATCH, outputs
+from ctrgate.training.predict import outputs
 from ctrgate.training.prefixes import prefixes
 
 __all__ = ["NextItemTask", "items_of", "ranks_of"]
+
+_RANKED_BATCH = 1_024  # of histories: every layer holds (B, T, D), which fields do not
 
 
 def items_of(layout: Layout, config: NetworkConfig, objective: NextItemConfig) -> Items:
@@ -163,7 +165,7 @@ class NextItemTask:
 def ranks_of(model: CtrModel, reader: Reader, *, items: Items, title: str) -> Iterator[NDArray[np.int64]]:
     """The rank of every row's next item among all items, batch by batch; 0 where it is none that train has seen."""
     tables = {spec.name: rows[:, : spec.dim] for spec, rows in model.lookups.tables()}
-    batches = map(_without_candidates, reader.batches(Order(batch_size=EVALUATION_BATCH)))
+    batches = map(_without_candidates, reader.batches(Order(batch_size=_RANKED_BATCH)))
     for batch, output in outputs(model, batches, num_rows=reader.num_rows, title=title):
         if output.query is None:
             raise ValueError("the network gives no query")

@@ -36,5 +36,7 @@ def test_a_feature_extract_gru_is_its_formulas_and_sees_no_padding() -> None:
 
 def test_empty_histories_and_no_rows_are_finite() -> None:
     layer = FeatureExtractGRU(4)
-    assert layer(torch.randn(2, 5, 4), torch.zeros(2, 5, dtype=torch.bool)).isfinite().all()
+    found = layer(torch.randn(2, 5, 4), torch.zeros(2, 5, dtype=torch.bool))
+    assert found.shape == (2, 5, 4)
+    assert found.isfinite().all()
     assert layer(torch.randn(0, 5, 4), torch.zeros(0, 5, dtype=torch.bool)).shape == (0, 5, 4)

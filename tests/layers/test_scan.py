@@ -192,9 +192,9 @@ class Both(torch.nn.Module):
 
 def test_scans_export_with_a_free_number_of_rows() -> None:
     free, fixed = {0: torch.export.Dim("rows", min=1)}, {}
-    given = tuple(part.detach().float() for part in selective_inputs(3, 6))
+    given = tuple(part.detach().float() for part in selective_inputs(3, 18))
     shapes = (tuple(free if part.dim() == 3 else fixed for part in given),)
     program = torch.export.export(Both().eval(), given, dynamic_shapes=shapes).module()
     for num_rows in (1, 5):
-        other = tuple(part.detach().float() for part in selective_inputs(num_rows, 6))
+        other = tuple(part.detach().float() for part in selective_inputs(num_rows, 18))
         torch.testing.assert_close(program(*other), Both()(*other))

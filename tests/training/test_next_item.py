@@ -21,8 +21,9 @@ from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError
 from ctrgate.metrics.ranking import ranking_summary
+from ctrgate.models.next_item import Items
 from ctrgate.training.model import CANDIDATES
-from ctrgate.training.next_item import Items, NextItemTask
+from ctrgate.training.next_item import NextItemTask
 from ctrgate.training.objective import GbceConfig, NextItemConfig, SampledSoftmaxConfig, SoftmaxConfig
 from ctrgate.training.runs import restore
 from tests.training.test_train import Stop, killed_after, state
@@ -445,6 +446,13 @@ def test_a_loss_is_that_of_a_loop_over_rows_and_positions(loss: Any, positions: 
     )
     expected = naive_loss(loss, batch, rows, queries, every=every)
     assert float(task.loss(output, batch)) == pytest.approx(expected + 0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize(("count", "examples"), [(None, 12), (2, 8), (1, 5)])
+def test_prefixes_limit_the_examples_of_a_row(count: int | None, examples: int) -> None:
+    settings = NextItemConfig(positions="last", prefixes=count)
+    task = NextItemTask(settings, items=ITEMS, events=EVENTS, rows=torch.zeros(NUM_ITEMS + 2, 4))
+    assert task.example(batch_of(HISTORIES, TARGETS)).num_rows == examples
 
 
 def test_items_are_drawn_by_their_train_events_to_the_power_set() -> None:
