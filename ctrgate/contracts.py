@@ -54,6 +54,8 @@ class Lookup:
         weighted: Whether each id has a weight; a weighted mean divides by the sum of the weights.
         sequence: The sequence group, for ``none``.
         max_length: T, for ``none``.
+        for_loss: Whether it is the loss that asks, so that only training's batches bring the column and dropout on
+            looked-up vectors passes it over; a batch without the column gives no such field.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Lookup:
     weighted: bool = False
     sequence: str = ""
     max_length: int = 0
+    for_loss: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,9 +208,9 @@ def _events(prepared: Prepared, split: SplitName, group: SequenceGroup) -> pl.Se
     """A segment by the number of a row's past events: up to 3, the rest of train's lowest fifth, and more."""
     length = pl.col(group.members[0].column).list.len()
     lowest = pl.scan_parquet(prepared.files("train")).select(length.quantile(0.2, "lower")).collect().item()
-    ends = [3, int(lowest)] if lowest > 3 else [3]
-    labels = ["0 to 3", *([f"4 to {ends[-1]}"] if len(ends) > 1 else []), f"more than {ends[-1]}"]
-    rows = pl.scan_parquet(prepared.files(split)).select(length.cut(ends, labels=labels).cast(pl.String)).collect()
+    most = max(3, int(lowest))
+    named = pl.when(length <= 3).then(pl.lit("0 to 3")).when(length <= most).then(pl.lit(f"4 to {most}"))
+    rows = pl.scan_parquet(prepared.files(split)).select(named.otherwise(pl.lit(f"more than {most}"))).collect()
     return rows.to_series().alias(f"segment:events in {group.name}")
 
 

@@ -25,6 +25,7 @@ from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source, read_raw
 from ctrgate.files import atomic_folder, locked, write_json, writing
 from ctrgate.metrics.calibration import sigmoid
+from ctrgate.models.next_item import HISTORIES_AT_ONCE
 from ctrgate.progress import Bar, bar, console
 
 __all__ = ["SUCCESS", "Config", "ScoreSettings", "run"]
@@ -46,7 +47,7 @@ class ScoreSettings:
     into: Place = ""
     """The folder of the scores; ``scores/NAME`` by default."""
     batch_rows: Annotated[int, Field(ge=1)] = 16_384
-    """Rows that go through the network together."""
+    """Rows that go through the network together; of histories whose next items are ranked, at most 1,024."""
     top_k: Annotated[int, Field(ge=1)] = 10
     """Items per row, for a model that ranks items."""
     replace: bool = False
@@ -148,9 +149,8 @@ def _sources(config: Config, artifact: Artifact, dataset: DatasetConfig) -> list
             raise SchemaError(
                 f"{source.path} lacks columns {absent} that dataset.roles.keys names; it has {source.schema.names()}"
             )
-    taken = {"score", "logit", "rank", "item"} | {
-        f"{what}:{label}" for what in ("score", "logit") for label in artifact.layout.labels
-    }
+    taken = {f"{what}:{label}" for what in ("score", "logit") for label in artifact.layout.labels}
+    taken |= {"score", "logit"} if artifact.items is None else {"score", "rank", "item"}
     if clash := sorted(taken & set(dataset.roles.keys)):
         raise ConfigError(f"dataset.roles.keys names {', '.join(clash)}, which scores are called; rename the column")
     return sources
@@ -177,22 +177,23 @@ def _scored(
     """A file's rows with their scores, batch by batch."""
     names = {role_column("key", name): name for name in keys} or {ROW: "row"}
     columns = [_key(name, source.schema).alias(role_column("key", name)) for name in keys]
-    path = str(source.path)
+    path, batch_rows, names_of_items = str(source.path), score.batch_rows, pl.Series()
+    if artifact.items is not None:
+        batch_rows = min(batch_rows, HISTORIES_AT_ONCE)
+        names_of_items = artifact.encoder.decode(artifact.items.target, pl.Series(range(artifact.items.num_rows)))
     with source.reading():
         check_values(artifact.encoder.features, source.rows, source=path, scoring=True)
         lazy = artifact.encoder.transform(source.rows.with_columns(columns), keep=list(names), scoring=True)
-        pieces = lazy.collect_batches(chunk_size=score.batch_rows, maintain_order=True)
+        pieces = lazy.collect_batches(chunk_size=batch_rows, maintain_order=True)
         empty = pl.DataFrame(schema=lazy.collect_schema())
-        for rows in _regrouped(pieces, score.batch_rows, empty=empty):
+        for rows in _regrouped(pieces, batch_rows, empty=empty):
             found = rows.select(pl.col(column).alias(name) for column, name in names.items())
             if not keys:
                 found = found.select(pl.lit(path).alias("file"), pl.col("row").cast(pl.Int64))
-            is_ranked = artifact.items is not None
-            yield (
-                _ranked(artifact, rows, found, top_k=score.top_k)
-                if is_ranked
-                else found.with_columns(_scores(artifact, rows))
-            )
+            if artifact.items is None:
+                yield found.with_columns(_scores(artifact, rows))
+            else:
+                yield _ranked(artifact, rows, found, names=names_of_items, top_k=score.top_k)
             progress.advance(rows.height)
 
 
@@ -215,11 +216,10 @@ def _scores(artifact: Artifact, encoded: pl.DataFrame) -> list[pl.Series]:
     return columns
 
 
-def _ranked(artifact: Artifact, encoded: pl.DataFrame, keys: pl.DataFrame, *, top_k: int) -> pl.DataFrame:
-    """The best items of each row, one below the other, with the row's keys."""
-    items = artifact.items
-    assert items is not None
-    names = artifact.encoder.decode(items.target, pl.Series(np.arange(items.num_rows)))
+def _ranked(
+    artifact: Artifact, encoded: pl.DataFrame, keys: pl.DataFrame, *, names: pl.Series, top_k: int
+) -> pl.DataFrame:
+    """The best items of each row, one below the other, with the row's keys; ``names`` has an item by its id."""
     count = top_k + names[FIRST_VALUE_ID:].null_count()  # rows of missing and retired values name no item
     scores, ids = np.empty((0, count), dtype=np.float32), np.empty((0, count), dtype=np.int64)
     if encoded.height:

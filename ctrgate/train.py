@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from ctrgate.config import dump, settings
 from ctrgate.data.reader import Reader
@@ -19,13 +20,14 @@ from ctrgate.figures import learning_curve
 from ctrgate.files import locked, write_json
 from ctrgate.masking import masked
 from ctrgate.models.inputs import DenseRule
+from ctrgate.models.next_item import Items
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
 from ctrgate.training.checkpoint import Progress
 from ctrgate.training.loop import Fit
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.next_item import NextItemTask, items_of
-from ctrgate.training.objective import ClickConfig, ClickObjective, NextItemConfig, SoftmaxConfig
+from ctrgate.training.objective import ClickConfig, ClickObjective, NextItemConfig, SampledSoftmaxConfig, SoftmaxConfig
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunSettings
 from ctrgate.training.task import ClickTask, Task
@@ -181,10 +183,16 @@ def _task(config: Config, prepared: Prepared, model: CtrModel) -> Task:
     if isinstance(objective, ClickConfig):
         return ClickTask(ClickObjective(_label_weights(objective, prepared.layout.labels)))
     items = items_of(prepared.layout, config.model, objective)
+    drawn_by_popularity = isinstance(objective.loss, SampledSoftmaxConfig) and objective.loss.popularity
+    events = _events(prepared, items) if drawn_by_popularity else None
+    return NextItemTask(objective, items=items, events=events, rows=model.lookups.dense_tables().get(items.table))
+
+
+def _events(prepared: Prepared, items: Items) -> NDArray[np.int64]:
+    """How often each row of the items' table stands in train, ``(V,)``: in histories and as a target."""
     files = pl.scan_parquet(prepared.files("train"))
     ids = [files.select(pl.col(items.target)), files.select(pl.col(items.history).explode().alias(items.target))]
-    events = np.bincount(pl.concat(ids).drop_nulls().collect().to_series(), minlength=items.num_rows)
-    return NextItemTask(objective, items=items, events=events, rows=model.lookups.dense_tables().get(items.table))
+    return np.bincount(pl.concat(ids).drop_nulls().collect().to_series(), minlength=items.num_rows)
 
 
 def _drawn(config: Config, prepared: Prepared) -> tuple[str, int] | None:

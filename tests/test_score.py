@@ -18,6 +18,7 @@ import yaml
 from ctrgate import export, prepare, score, train
 from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
+from ctrgate.errors import ConfigError
 from ctrgate.training.runs import RunFolder, restore
 from ctrgate.training.task import logits_of
 
@@ -236,3 +237,13 @@ def test_on_criteos_rows_with_missing_values_the_job_gives_the_checkpoints_logit
     found = scores(tmp_path / "out")
     assert (found.height, len(expected)) == (10_000, 1_000)
     np.testing.assert_allclose(found["logit"][9_000:].to_numpy(), expected[:, 0], atol=1e-5, rtol=0)
+
+
+def test_a_key_may_be_called_item_but_not_as_scores_are(dense_run: Any, tmp_path: Path) -> None:
+    raw = dense_run.rows.with_columns(logit=pl.lit(1))
+    raw.write_parquet(tmp_path / "raw.parquet")
+    files = f"score.files={tmp_path / 'raw.parquet'}"
+    dense_run("score", files, "dataset.roles.keys=[id, item]", f"score.into={tmp_path / 'out'}")
+    assert scores(tmp_path / "out")["item"].to_list() == raw["item"].to_list()
+    with pytest.raises(ConfigError, match="names logit, which scores are called"):
+        dense_run("score", files, "dataset.roles.keys=[logit]", "score.dry_run=true")

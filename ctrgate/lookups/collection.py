@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ctrgate.contracts import Batch, Fields, Lookup, TableSpec
+from ctrgate.contracts import Batch, Fields, Ids, Lookup, TableSpec
 from ctrgate.layers.fields import assemble
 from ctrgate.lookups.groups import FusedOptions, Group, PooledDense, PooledFused, UnpooledDense, UnpooledFused
 
@@ -59,17 +60,31 @@ class Lookups(nn.Module):
         dims = self._dims
         found: dict[str, Tensor] = {}
         unpooled: set[str] = set()
+        whole = self._with_empty(batch)
         for group in self._each_group():
             if batch.num_rows:
-                found |= group(batch)
+                found |= group(whole)
             else:  # TorchRec takes no batch without rows
                 found |= {lookup.name: batch.numbers.new_zeros(0, dims[lookup.table]) for lookup in group.lookups}
             if isinstance(group, UnpooledDense | UnpooledFused):
                 unpooled |= {lookup.name for lookup in group.lookups}
-        found = {lookup.name: found[lookup.name][:, : dims[lookup.table]] for lookup in self.lookups}
+        lookups = [lookup for lookup in self.lookups if not lookup.for_loss or lookup.column in batch.ids]
+        found = {lookup.name: found[lookup.name][:, : dims[lookup.table]] for lookup in lookups}
         if self.training and self.dropout:
-            found = {name: functional.dropout(rows, self.dropout) for name, rows in found.items()}
-        return assemble(batch, self.lookups, found=found, unpooled=unpooled)
+            kept = {lookup.name for lookup in lookups if lookup.for_loss}
+            found = {
+                name: rows if name in kept else functional.dropout(rows, self.dropout) for name, rows in found.items()
+            }
+        return assemble(batch, lookups, found=found, unpooled=unpooled)
+
+    def _with_empty(self, batch: Batch) -> Batch:
+        """The batch with no ids in the columns that it may lack: TorchRec's collections take all of theirs or none."""
+        absent = {lookup.column for lookup in self.lookups if lookup.for_loss} - set(batch.ids)
+        if not absent:
+            return batch
+        lengths = torch.zeros(batch.num_rows, dtype=torch.int64, device=batch.numbers.device)
+        none = Ids(values=lengths[:0], lengths=lengths)
+        return replace(batch, ids={**batch.ids, **dict.fromkeys(absent, none)})
 
     def tables(self) -> Iterator[tuple[TableSpec, Tensor]]:
         """Every table with its rows as stored, ``(V, stored D)``; writing to them moves the table."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
@@ -16,8 +15,8 @@ from ctrgate.layers.behaviour_gate import BehaviourGate, contrast, drop_events
 from ctrgate.layers.experts import SoftmaxGate
 from ctrgate.models.blocks import MlpConfig, Widths
 from ctrgate.models.experts import Experts, mix
-from ctrgate.models.histories import Interests, history_groups, match_histories
-from ctrgate.models.inputs import Embedding, History, Inputs, NotNegative, Positive, Share, every_field
+from ctrgate.models.histories import Interests, MatchedSettings, history_groups
+from ctrgate.models.inputs import Embedding, History, Inputs, NotNegative, Positive, Share
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -53,7 +52,7 @@ class TargetConfig:
 
 
 @settings
-class AWMoEConfig:
+class AWMoEConfig(MatchedSettings):
     """``logit = sum_k g_k E_k(z)``, ``z = [x, u_1, u_2, ...]`` as in DIN (AW-MoE, ICDE 2023, arXiv 2306.05011).
 
     The full text was not at hand. The abstract says: behaviours enter the experts' input and the gate, which is made of
@@ -75,8 +74,6 @@ class AWMoEConfig:
     """Of the input's activation unit, as in DIN."""
     attention_activation: Literal["sigmoid", "relu", "gelu", "silu", "tanh"] = "sigmoid"
     attention_normalisation: Literal["none", "softmax", "scaled_softmax"] = "none"
-    targets: Mapping[str, str] = Field(default_factory=dict)
-    """``GROUP/MEMBER: field`` where the field that a member is matched with is not the one that shares its table."""
     sequence_dropout: Share = 0.0
     """On each interest."""
 
@@ -86,14 +83,14 @@ class AWMoEConfig:
         Raises:
             ConfigError: Where no or several groups could vote, or no field matches a member.
         """
-        histories = match_histories(layout, targets=self.targets)
-        known = sorted({history.sequence for history in histories})
+        requests = super().embeddings(layout)
+        known = sorted({request.sequence for request in requests if isinstance(request, History)})
         if self.history not in known and (self.history or len(known) != 1):
             raise ConfigError(
                 f"model.history: {self.history or 'not given'}; name one of the dataset's sequence groups of ids: "
                 f"{', '.join(known) or 'there is none, and this network needs one'}"
             )
-        return every_field(layout) + histories
+        return requests
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -13,19 +12,18 @@ from torch.nn import functional
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.errors import ConfigError
-from ctrgate.features.layout import Layout
 from ctrgate.layers.causal_attention import CausalAttention
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import MlpConfig
-from ctrgate.models.histories import HistoryGroup, history_groups, match_histories
-from ctrgate.models.inputs import Embedding, History, Inputs, Share, every_field
+from ctrgate.models.histories import HistoryGroup, MatchedSettings, history_groups
+from ctrgate.models.inputs import Inputs, Share
 
 Count = Annotated[int, Field(ge=1)]
 
 
 @settings
-class BSTConfig:
+class BSTConfig(MatchedSettings):
     """``logit = MLP([x, s_1, s_2, ...])``, s what transformer layers make of a sequence group and of what is shown.
 
     After Chen et al., DLP-KDD 2019, arXiv 1905.06874. A group's members are matched with fields as in DIN; what is
@@ -48,16 +46,6 @@ class BSTConfig:
     """Of what attention found: one factor per head or per coordinate (see ``HistoryAttentionGate``); none in BST."""
     dropout: Share = 0.0
     """On attention's weights and on what each part of a layer adds."""
-    targets: Mapping[str, str] = Field(default_factory=dict)
-    """``GROUP/MEMBER: field`` where the field that a member is matched with is not the one that shares its table."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:
-        """One embedding per field, and each id member of each sequence group with the field it is matched with.
-
-        Raises:
-            ConfigError: Naming the members that no field matches.
-        """
-        return every_field(layout) + match_histories(layout, targets=self.targets)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.models.blocks import MlpConfig, Widths
-from ctrgate.models.histories import Interests, history_groups, match_histories
-from ctrgate.models.inputs import Embedding, History, Inputs, Share, every_field
+from ctrgate.models.histories import Interests, MatchedSettings, history_groups
+from ctrgate.models.inputs import Inputs, Share
 
 
 @settings
-class DINConfig:
+class DINConfig(MatchedSettings):
     """``logit = MLP([x, u_1, u_2, ...])``, an interest u for each sequence group (Zhou et al., KDD 2018).
 
     A group's members are matched with the fields that read the same tables, side by side: item with item, category with
@@ -32,18 +29,8 @@ class DINConfig:
     """Of its hidden layers. The paper's Dice takes the mean of a batch, and padding would be in it."""
     normalisation: Literal["none", "softmax", "scaled_softmax"] = "none"
     """Of the activation over a history: the paper's, FuxiCTR's or the authors' code's."""
-    targets: Mapping[str, str] = Field(default_factory=dict)
-    """``GROUP/MEMBER: field`` where the field that a member is matched with is not the one that shares its table."""
     sequence_dropout: Share = 0.0
     """On each interest."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:
-        """One embedding per field, and each id member of each sequence group with the field it is matched with.
-
-        Raises:
-            ConfigError: Naming the members that no field matches.
-        """
-        return every_field(layout) + match_histories(layout, targets=self.targets)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

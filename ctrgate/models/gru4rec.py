@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
-from ctrgate.features.layout import Layout
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.linear import xavier_linear
-from ctrgate.models.inputs import History, Inputs, Share
-from ctrgate.models.next_item import NextItemNetwork, item_history
+from ctrgate.models.inputs import Share
+from ctrgate.models.next_item import NextItemSettings
 
 __all__ = ["GRU4Rec", "GRU4RecConfig"]
 
 
 @settings
-class GRU4RecConfig:
+class GRU4RecConfig(NextItemSettings):
     """``q = A GRU(dropout(e)) + a`` (Hidasi et al., ICLR 2016, arXiv 1511.06939).
 
     In the form in which it is a baseline today (RecBole's): item embeddings where the paper has one-hot items, dropout
     on them, a GRU without biases, and a linear layer to the items' width. Histories are users', not sessions.
     """
 
-    task: ClassVar[Literal["next_item"]] = "next_item"
-    causal: ClassVar[bool] = True
-
     name: Literal["gru4rec"] = "gru4rec"
-    sequence: str = ""
-    """The sequence group that is read; empty for the only one."""
     num_layers: Annotated[int, Field(ge=1)] = 1
     hidden: Annotated[int, Field(ge=1)] = 128
     """Width of the GRU's states."""
     dropout: Share = 0.3
     """On what enters."""
 
-    def embeddings(self, layout: Layout) -> tuple[History, ...]:
-        """The history of items."""
-        return (item_history(layout, sequence=self.sequence),)
-
-    def build(self, inputs: Inputs) -> nn.Module:
-        """The network."""
-        dim = inputs.dims[inputs.histories[0].key]
-        return NextItemNetwork(GRU4Rec(self, dim=dim), inputs=inputs, causal=self.causal)
+    def encoder(self, *, dim: int) -> nn.Module:
+        """The layers."""
+        return GRU4Rec(self, dim=dim)
 
 
 class GRU4Rec(nn.Module):

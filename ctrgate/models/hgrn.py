@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
-from ctrgate.features.layout import Layout
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.gated_units import GatedLinear
 from ctrgate.layers.hgrn import HGRN, ForgetFloors
 from ctrgate.layers.linear import xavier_linear
-from ctrgate.models.inputs import History, Inputs, Share
-from ctrgate.models.next_item import NextItemNetwork, item_history
+from ctrgate.models.inputs import Share
+from ctrgate.models.next_item import NextItemSettings
 
 __all__ = ["HGRNConfig", "HGRNEncoder"]
 
 
 @settings
-class HGRNConfig:
+class HGRNConfig(NextItemSettings):
     """``q = N(x_L)`` with ``a = x + HGRN(N(x)); x' = a + GLU(N(a))``, L times over, N an RMSNorm.
 
     Qin et al., NeurIPS 2023, arXiv 2311.04823; blocks as in flash-linear-attention. Made for language: dropout, and
     items in the place of tokens, are ours. The order of events is in the recurrence; there are no positions.
     """
 
-    task: ClassVar[Literal["next_item"]] = "next_item"
-    causal: ClassVar[bool] = True
-
     name: Literal["hgrn"] = "hgrn"
-    sequence: str = ""
-    """The sequence group that is read; empty for the only one."""
     num_layers: Annotated[int, Field(ge=1)] = 2
     """Each forgets less than the one below it can."""
     hidden: Annotated[int, Field(ge=1)] | None = None
@@ -41,14 +35,9 @@ class HGRNConfig:
     dropout: Share = 0.2
     """On what enters, and on what each part of a block adds."""
 
-    def embeddings(self, layout: Layout) -> tuple[History, ...]:
-        """The history of items."""
-        return (item_history(layout, sequence=self.sequence),)
-
-    def build(self, inputs: Inputs) -> nn.Module:
-        """The network."""
-        dim = inputs.dims[inputs.histories[0].key]
-        return NextItemNetwork(HGRNEncoder(self, dim=dim), inputs=inputs, causal=self.causal)
+    def encoder(self, *, dim: int) -> nn.Module:
+        """The layers."""
+        return HGRNEncoder(self, dim=dim)
 
 
 class HGRNEncoder(nn.Module):

@@ -7,15 +7,33 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from ctrgate.config import settings
 from ctrgate.contracts import Fields
 from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
 from ctrgate.layers.activation_unit import ActivationUnit
-from ctrgate.models.inputs import History, Inputs
+from ctrgate.models.inputs import Embedding, History, Inputs, every_field
 
-__all__ = ["HistoryGroup", "Interests", "history_groups", "match_histories"]
+__all__ = ["HistoryGroup", "Interests", "MatchedSettings", "history_groups", "match_histories"]
+
+
+@settings
+class MatchedSettings:
+    """What the settings of every network have that matches histories with what is shown."""
+
+    targets: Mapping[str, str] = Field(default_factory=dict)
+    """``GROUP/MEMBER: field`` where the field that a member is matched with is not the one that shares its table."""
+
+    def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:
+        """One embedding per field, and each id member of each sequence group with the field it is matched with.
+
+        Raises:
+            ConfigError: Naming the members that no field matches.
+        """
+        return every_field(layout) + match_histories(layout, targets=self.targets)
 
 
 def match_histories(layout: Layout, *, targets: Mapping[str, str]) -> tuple[History, ...]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
-from ctrgate.features.layout import Layout
 from ctrgate.layers.mamba import Mamba
 from ctrgate.layers.post_norm import PostNormEncoder
-from ctrgate.models.inputs import History, Inputs, Share
-from ctrgate.models.next_item import NextItemNetwork, item_history
+from ctrgate.models.inputs import Share
+from ctrgate.models.next_item import NextItemSettings
 
 
 @settings
-class Mamba4RecConfig:
+class Mamba4RecConfig(NextItemSettings):
     """Layers of Mamba and a feed-forward layer on item embeddings (Liu et al., arXiv 2403.03900), the width that of the
     item's table.
 
@@ -25,10 +24,6 @@ class Mamba4RecConfig:
     """
 
     name: Literal["mamba4rec"] = "mamba4rec"
-    task: ClassVar[Literal["next_item"]] = "next_item"
-    causal: ClassVar[bool] = True
-    sequence: str = ""
-    """The sequence group that is read; empty for the only one."""
     num_layers: Annotated[int, Field(ge=1)] = 1
     state_dim: Annotated[int, Field(ge=1)] = 32
     conv_width: Annotated[int, Field(ge=1)] = 4
@@ -36,16 +31,10 @@ class Mamba4RecConfig:
     """Channels of Mamba by the item's width."""
     dropout: Share = 0.2
 
-    def embeddings(self, layout: Layout) -> tuple[History, ...]:
-        """The history's items, through the item's own table."""
-        return (item_history(layout, sequence=self.sequence),)
-
-    def build(self, inputs: Inputs) -> nn.Module:
-        """The network."""
-        dim = inputs.dims[inputs.histories[0].key]
+    def encoder(self, *, dim: int) -> nn.Module:
+        """The layers."""
         mixers = [
             Mamba(dim, state_dim=self.state_dim, conv_width=self.conv_width, expand=self.expand)
             for _ in range(self.num_layers)
         ]
-        encoder = PostNormEncoder(mixers, dim=dim, dropout=self.dropout)
-        return NextItemNetwork(encoder, inputs=inputs, causal=self.causal)
+        return PostNormEncoder(mixers, dim=dim, dropout=self.dropout)

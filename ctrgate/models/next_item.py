@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
 from torch import Tensor, nn
 
 from ctrgate.config import settings
@@ -11,7 +14,10 @@ from ctrgate.features.layout import Layout
 from ctrgate.models.inputs import History, Inputs
 from ctrgate.models.network import NetworkConfig
 
-__all__ = ["Items", "NextItemNetwork", "item_history"]
+__all__ = ["HISTORIES_AT_ONCE", "Items", "NextItemNetwork", "NextItemSettings", "item_history"]
+
+HISTORIES_AT_ONCE = 1_024
+"""Rows that go through such a network together in evaluation: every layer holds (B, T, D), which fields do not."""
 
 
 @settings
@@ -89,6 +95,31 @@ def item_history(layout: Layout, *, sequence: str) -> History:
             "the next item is of one, let that member name the item's table in share"
         )
     return History(sequence=groups[0].name, member=found[0].name, target=field_of[found[0].table])
+
+
+@settings
+class NextItemSettings:
+    """What the settings of every next-item network have; one says how to make its ``encoder``."""
+
+    task: ClassVar[Literal["next_item"]] = "next_item"
+    causal: ClassVar[bool] = True
+    """Whether what the encoder says of an event depends on that event and earlier ones alone."""
+
+    sequence: str = ""
+    """The sequence group that is read; empty for the only one."""
+
+    def embeddings(self, layout: Layout) -> tuple[History, ...]:
+        """The history's items, through the items' own table."""
+        return (item_history(layout, sequence=self.sequence),)
+
+    def build(self, inputs: Inputs) -> nn.Module:
+        """The network."""
+        encoder = self.encoder(dim=inputs.dims[inputs.histories[0].key])
+        return NextItemNetwork(encoder, inputs=inputs, causal=self.causal)
+
+    @abstractmethod
+    def encoder(self, *, dim: int) -> nn.Module:
+        """``(x (B, T, D), mask (B, T)) -> (B, T, D)`` for items of a width."""
 
 
 class NextItemNetwork(nn.Module):

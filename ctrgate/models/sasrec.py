@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -11,18 +11,17 @@ from torch.nn import functional
 
 from ctrgate.config import settings
 from ctrgate.errors import ConfigError
-from ctrgate.features.layout import Layout
 from ctrgate.layers.causal_attention import CausalAttention
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.linear import xavier_linear
-from ctrgate.models.inputs import History, Inputs, Share
-from ctrgate.models.next_item import NextItemNetwork, item_history
+from ctrgate.models.inputs import Share
+from ctrgate.models.next_item import NextItemSettings
 
 __all__ = ["SASRec", "SASRecConfig"]
 
 
 @settings
-class SASRecConfig:
+class SASRecConfig(NextItemSettings):
     """``q = LN(x_L)`` with ``h = LN(x); a = h + Attention(h, x); f = LN(a); x' = f + FFN(f)``, L times over.
 
     Kang & McAuley, ICDM 2018, arXiv 1808.09781. The paper writes ``x + g(LN(x))``; this is its code, in which only the
@@ -33,12 +32,7 @@ class SASRecConfig:
     ``gate``.
     """
 
-    task: ClassVar[Literal["next_item"]] = "next_item"
-    causal: ClassVar[bool] = True
-
     name: Literal["sasrec"] = "sasrec"
-    sequence: str = ""
-    """The sequence group that is read; empty for the only one."""
     num_layers: Annotated[int, Field(ge=1)] = 2
     num_heads: Annotated[int, Field(ge=1)] = 1
     """Divides the tables' width."""
@@ -53,20 +47,15 @@ class SASRecConfig:
     max_length: Annotated[int, Field(ge=1)] = 200
     """Rows of the table of positions: not less than the sequence group's own ``max_length``."""
 
-    def embeddings(self, layout: Layout) -> tuple[History, ...]:
-        """The history of items."""
-        return (item_history(layout, sequence=self.sequence),)
-
-    def build(self, inputs: Inputs) -> nn.Module:
-        """The network.
+    def encoder(self, *, dim: int) -> nn.Module:
+        """The layers.
 
         Raises:
             ConfigError: Where the heads do not divide the width.
         """
-        dim = inputs.dims[inputs.histories[0].key]
         if dim % self.num_heads:
             raise ConfigError(f"model.num_heads: {self.num_heads} does not divide the width {dim} of the items' table")
-        return NextItemNetwork(SASRec(self, dim=dim), inputs=inputs, causal=self.causal)
+        return SASRec(self, dim=dim)
 
 
 class SASRec(nn.Module):

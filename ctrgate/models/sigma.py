@@ -10,19 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrgate.config import settings
-from ctrgate.features.layout import Layout
 from ctrgate.layers.dense_selective_gate import BranchMix, DenseSelectiveGate
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.feature_extract_gru import FeatureExtractGRU
 from ctrgate.layers.mamba import Mamba
 from ctrgate.layers.partial_flip import partial_flip
 from ctrgate.layers.post_norm import PostNormEncoder
-from ctrgate.models.inputs import History, Inputs, Share
-from ctrgate.models.next_item import NextItemNetwork, item_history
+from ctrgate.models.inputs import Share
+from ctrgate.models.next_item import NextItemSettings
 
 
 @settings
-class SIGMAConfig:
+class SIGMAConfig(NextItemSettings):
     """``y = W (w_1 gate(mamba(x), x) + w_2 gate(mamba(x'), x') + w_3 gru(conv(x)))``, x' partly flipped (Liu et al.,
     AAAI 2025, arXiv 2408.11451), the width that of the item's table.
 
@@ -32,10 +31,7 @@ class SIGMAConfig:
     """
 
     name: Literal["sigma"] = "sigma"
-    task: ClassVar[Literal["next_item"]] = "next_item"
     causal: ClassVar[bool] = False
-    sequence: str = ""
-    """The sequence group that is read; empty for the only one."""
     variant: Literal["paper", "released_code"] = "paper"
     num_layers: Annotated[int, Field(ge=1)] = 1
     num_kept: Annotated[int, Field(ge=0)] = 5
@@ -46,19 +42,14 @@ class SIGMAConfig:
     """Channels of Mamba by the item's width."""
     dropout: Share = 0.2
 
-    def embeddings(self, layout: Layout) -> tuple[History, ...]:
-        """The history's items, through the item's own table."""
-        return (item_history(layout, sequence=self.sequence),)
-
-    def build(self, inputs: Inputs) -> nn.Module:
-        """The network."""
-        dim = inputs.dims[inputs.histories[0].key]
+    def encoder(self, *, dim: int) -> nn.Module:
+        """The layers."""
         kind = _PaperBlock if self.variant == "paper" else _ReleasedBlock
         encoder = PostNormEncoder([kind(self, dim=dim) for _ in range(self.num_layers)], dim=dim, dropout=self.dropout)
         if self.variant == "released_code":
             # Ends with this in every linear layer: Mamba's start is lost, delta begins near ln 2.
             encoder.apply(_restart)
-        return NextItemNetwork(encoder, inputs=inputs, causal=self.causal)
+        return encoder
 
 
 def _mamba(config: SIGMAConfig, *, dim: int) -> Mamba:

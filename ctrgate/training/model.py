@@ -114,4 +114,5 @@ def _candidates(table: str, most: int) -> Lookup:
         pooling="none",
         sequence=CANDIDATES,
         max_length=most,
+        for_loss=True,
     )

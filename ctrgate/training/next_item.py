@@ -17,7 +17,7 @@ from ctrgate.layers.catalogue import target_ranks
 from ctrgate.layers.jagged import bag_offsets, pad, pad_mask
 from ctrgate.metrics.ranking import ranking_values
 from ctrgate.models.network import NetworkConfig
-from ctrgate.models.next_item import Items
+from ctrgate.models.next_item import HISTORIES_AT_ONCE, Items
 from ctrgate.training.item_losses import gbce_loss, sampled_softmax_loss, softmax_loss
 from ctrgate.training.model import CANDIDATES, CtrModel
 from ctrgate.training.objective import GbceConfig, NextItemConfig, SampledSoftmaxConfig
@@ -25,8 +25,6 @@ from ctrgate.training.predict import outputs
 from ctrgate.training.prefixes import prefixes
 
 __all__ = ["NextItemTask", "items_of", "ranks_of"]
-
-_RANKED_BATCH = 1_024  # of histories: every layer holds (B, T, D), which fields do not
 
 
 def items_of(layout: Layout, config: NetworkConfig, objective: NextItemConfig) -> Items:
@@ -44,20 +42,21 @@ class NextItemTask:
     Args:
         objective: How.
         items: Where the items are.
-        events: Train events by row of the items' table, for a sample by popularity; ``(V,)``.
+        events: Train events by row of the items' table, ``(V,)``, for a sample by popularity; None draws evenly.
         rows: The items' table where it is an ordinary parameter, for softmax over all items; ``(V, D)``.
     """
 
     larger_is_better: Mapping[str, bool] = {"ndcg": True, "hit_rate": True, "mrr": True}
 
     def __init__(
-        self, objective: NextItemConfig, *, items: Items, events: NDArray[np.int64], rows: Tensor | None
+        self, objective: NextItemConfig, *, items: Items, events: NDArray[np.int64] | None, rows: Tensor | None
     ) -> None:
         self._objective, self._items, self._rows = objective, items, rows
         self.shown = {"ndcg": f"NDCG@{objective.cutoffs[0]}", "hit_rate": f"HR@{objective.cutoffs[0]}"}
-        power = objective.loss.popularity if isinstance(objective.loss, SampledSoftmaxConfig) else 0.0
-        known = torch.from_numpy(events[FIRST_VALUE_ID:].astype(np.float64)).clamp(min=1) ** power
-        self._share = known / known.sum()
+        chance = torch.ones(items.num_rows - FIRST_VALUE_ID, dtype=torch.float64)
+        if events is not None and isinstance(objective.loss, SampledSoftmaxConfig):
+            chance = torch.from_numpy(events[FIRST_VALUE_ID:]).clamp(min=1) ** objective.loss.popularity
+        self._share = chance / chance.sum()
 
     @staticmethod
     def candidates(objective: NextItemConfig, items: Items) -> tuple[str, int] | None:
@@ -88,8 +87,6 @@ class NextItemTask:
         if queries is None:
             raise ValueError("the network gives no queries for these positions")
         aux = sum(output.aux.values(), start=queries.new_zeros(()))
-        if not known.any():  # nothing to learn, but a graph to go back through
-            return aux + 0.0 * queries.float().sum()
         weights = weights.unsqueeze(1).expand_as(targets)[known]
         if output.candidates is None:
             if self._rows is None:
@@ -165,7 +162,7 @@ class NextItemTask:
 def ranks_of(model: CtrModel, reader: Reader, *, items: Items, title: str) -> Iterator[NDArray[np.int64]]:
     """The rank of every row's next item among all items, batch by batch; 0 where it is none that train has seen."""
     tables = {spec.name: rows[:, : spec.dim] for spec, rows in model.lookups.tables()}
-    batches = map(_without_candidates, reader.batches(Order(batch_size=_RANKED_BATCH)))
+    batches = reader.batches(Order(batch_size=HISTORIES_AT_ONCE))
     for batch, output in outputs(model, batches, num_rows=reader.num_rows, title=title):
         if output.query is None:
             raise ValueError("the network gives no query")
@@ -175,8 +172,3 @@ def ranks_of(model: CtrModel, reader: Reader, *, items: Items, title: str) -> It
             output.query, tables[items.table], batch.ids[items.target].values, first=FIRST_VALUE_ID, seen=seen
         )
         yield ranks.numpy()
-
-
-def _without_candidates(batch: Batch) -> Batch:
-    none = Ids(values=torch.zeros(0, dtype=torch.int64), lengths=torch.zeros(batch.num_rows, dtype=torch.int64))
-    return replace(batch, ids={**batch.ids, CANDIDATES: none})
