@@ -11,6 +11,7 @@ from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
+from ctrgate.layers.by_length import encode_by_length
 from ctrgate.models.inputs import History, Inputs
 from ctrgate.models.network import NetworkConfig
 
@@ -105,6 +106,11 @@ class NextItemSettings:
     causal: ClassVar[bool] = True
     """Whether what the encoder says of an event depends on that event and earlier ones alone."""
 
+    @property
+    def sees_padding(self) -> bool:
+        """Whether what the encoder says of events depends on how much padding follows them."""
+        return False
+
     sequence: str = ""
     """The sequence group that is read; empty for the only one."""
 
@@ -115,7 +121,7 @@ class NextItemSettings:
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""
         encoder = self.encoder(dim=inputs.dims[inputs.histories[0].key])
-        return NextItemNetwork(encoder, inputs=inputs, causal=self.causal)
+        return NextItemNetwork(encoder, inputs=inputs, causal=self.causal, sees_padding=self.sees_padding)
 
     @abstractmethod
     def encoder(self, *, dim: int) -> nn.Module:
@@ -130,18 +136,23 @@ class NextItemNetwork(nn.Module):
         inputs: What stands below it; its history tells what is read.
         causal: Whether the encoder's value at a position depends on that position and earlier ones alone, so that every
             position can be trained at once.
+        sees_padding: Whether padding means something to the encoder; if not, short histories are computed as such.
     """
 
-    def __init__(self, encoder: nn.Module, *, inputs: Inputs, causal: bool) -> None:
+    def __init__(self, encoder: nn.Module, *, inputs: Inputs, causal: bool, sees_padding: bool = False) -> None:
         super().__init__()
         (self._history,) = inputs.histories
-        self._causal = causal
+        self._causal, self._sees_padding = causal, sees_padding
         self.encoder = encoder
 
     def forward(self, fields: Fields) -> Output:
         """``query``: the value at the last event, zero without any; ``queries``: at every event, where causal."""
         sequence = fields.sequence(self._history.sequence)
-        encoded: Tensor = self.encoder(sequence[self._history.member], sequence.mask)
+        items = sequence[self._history.member]
+        if self._sees_padding:
+            encoded: Tensor = self.encoder(items, sequence.mask)
+        else:
+            encoded = encode_by_length(self.encoder, items, sequence.mask)
         encoded = encoded.masked_fill(~sequence.mask.unsqueeze(2), 0.0)
         last = (sequence.mask.sum(dim=1) - 1).clamp(min=0)
         query = encoded.gather(1, last.view(-1, 1, 1).expand(-1, 1, encoded.size(2))).squeeze(1)

@@ -42,6 +42,11 @@ class SIGMAConfig(NextItemSettings):
     """Channels of Mamba by the item's width."""
     dropout: Share = 0.2
 
+    @property
+    def sees_padding(self) -> bool:
+        """In the released code every position counts as real."""
+        return self.variant == "released_code"
+
     def encoder(self, *, dim: int) -> nn.Module:
         """The layers."""
         kind = _PaperBlock if self.variant == "paper" else _ReleasedBlock
