@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from ctrgate.config import settings
-from ctrgate.errors import ArtifactError, DataError
+from ctrgate.errors import ArtifactError, ConfigError, DataError
 from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder, observe
@@ -73,8 +73,9 @@ def run(config: Config) -> dict[str, Any]:
     paths = [*(source.path for source in sources), *(path for join in dataset.joins for path in expand(join.files))]
     if config.prepare.dry_run:
         return _dry_run(dataset, folder, paths)
+    previous = _previous(config)
     files = _checksums(paths)
-    manifest = _up_to_date(folder, dataset=dataset, files=files)
+    manifest = _up_to_date(folder, dataset=dataset, files=files, previous=previous)
     if manifest is not None:
         console.print(f"{folder} is up to date: same settings, same files")
         return _result(folder, manifest, up_to_date=True)
@@ -84,18 +85,38 @@ def run(config: Config) -> dict[str, Any]:
         locked(lock, what=f"the folder {folder}"),
         atomic_folder(folder) as temporary,
     ):
-        manifest = _prepare(dataset, sources=sources, files=files, folder=temporary)
+        manifest = _prepare(dataset, sources=sources, files=files, folder=temporary, previous=previous)
         manifest.write(temporary)
     _summarise(folder, manifest, seconds=time.monotonic() - started)
     return _result(folder, manifest, up_to_date=False)
 
 
+def _previous(config: Config) -> Prepared | None:
+    """The folder whose encoder is to grow."""
+    if not config.prepare.previous:
+        return None
+    folder, into = Path(config.prepare.previous), config.prepare.folder(config.dataset)
+    if folder.resolve() == into.resolve():
+        raise ConfigError(f"prepare.previous: {folder} is the folder to be written; set prepare.into to another")
+    return Prepared.open(folder)
+
+
+def _ancestors(previous: Prepared | None) -> tuple[str, ...]:
+    return () if previous is None else (*previous.manifest.ancestors, previous.manifest.encoder)
+
+
 def _prepare(
-    dataset: DatasetConfig, *, sources: Sequence[Source], files: tuple[SourceFile, ...], folder: Path
+    dataset: DatasetConfig,
+    *,
+    sources: Sequence[Source],
+    files: tuple[SourceFile, ...],
+    folder: Path,
+    previous: Prepared | None,
 ) -> Manifest:
     frames = assign(dataset, sources)
     counts = _count(dataset, sources=sources, frames=frames)
-    encoder = _fit(dataset, sources=sources, frames=frames, counts=counts)
+    known = None if previous is None else Encoder.load(previous.encoder_folder)
+    encoder = _fit(dataset, sources=sources, frames=frames, counts=counts, previous=known)
     encoder.save(folder / "encoder")
     if dataset.train_rows == "last":
         frames = last_train_rows(dataset, sources, frames)
@@ -113,6 +134,7 @@ def _prepare(
         splits={split: _total(split, labels=labels, counts=counts, parts=parts[split]) for split in parts},
         negative_sampling_rate=dataset.negative_sampling_rate,
         layout=Layout(fields=fields, sequences=sequences, tables=tables, labels=labels, roles=roles_of(dataset)),
+        ancestors=_ancestors(previous),
     )
 
 
@@ -155,6 +177,7 @@ def _fit(
     sources: Sequence[Source],
     frames: Sequence[pl.LazyFrame],
     counts: Sequence[dict[SplitName, Count]],
+    previous: Encoder | None,
 ) -> Encoder:
     partials = []
     with bar("fitting", total=sum(count["train"].num_rows for count in counts if "train" in count)) as progress:
@@ -165,7 +188,7 @@ def _fit(
                         observe(dataset.features, frame.filter(pl.col(SPLIT) == "train"), source=str(source.path))
                     )
                 progress.advance(count["train"].num_rows)
-    return Encoder.fit(dataset.features, partials)
+    return Encoder.fit(dataset.features, partials, previous=previous)
 
 
 def _encode(
@@ -233,7 +256,9 @@ def _checksums(paths: Sequence[Path]) -> tuple[SourceFile, ...]:
     return tuple(files)
 
 
-def _up_to_date(folder: Path, *, dataset: DatasetConfig, files: tuple[SourceFile, ...]) -> Manifest | None:
+def _up_to_date(
+    folder: Path, *, dataset: DatasetConfig, files: tuple[SourceFile, ...], previous: Prepared | None
+) -> Manifest | None:
     """The manifest of a folder that the same settings and files made, or None."""
     if not folder.is_dir():
         return None
@@ -243,7 +268,7 @@ def _up_to_date(folder: Path, *, dataset: DatasetConfig, files: tuple[SourceFile
         console.print(f"{error}: preparing again")
         return None
     same = manifest.dataset == plain(dataset) and manifest.sources == files
-    return manifest if same else None
+    return manifest if same and manifest.ancestors == _ancestors(previous) else None
 
 
 def _dry_run(dataset: DatasetConfig, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:

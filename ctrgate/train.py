@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import statistics
 from dataclasses import field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from ctrgate.training.objective import ClickConfig, ClickObjective, NextItemConf
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunSettings
 from ctrgate.training.task import ClickTask, Task
+from ctrgate.training.warm_start import earlier_run, warm_start
 
 __all__ = ["Config", "run"]
 
@@ -56,6 +58,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
     _check(config, prepared)
+    earlier = _earlier(config, prepared)
     fit = _fit(config, prepared)
     folder = config.folder
     with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
@@ -66,6 +69,11 @@ def run(config: Config) -> dict[str, Any]:
         folder.begin(resolved, seed=config.seed, prepared=prepared)
         torch.manual_seed(config.seed)
         progress = fit.resume()
+        if earlier is not None and config.train.warm_start is not None:
+            checkpoint, before = earlier
+            console.print(f"warm start from {checkpoint}")
+            warm = config.train.warm_start
+            warm_start(fit.model, fit.optimizer, warm=warm, checkpoint=checkpoint, tables=before.tables)
         folder.cut_metrics(after_epoch=progress.epoch)
         if progress.finished:
             console.print(f"{folder.path} is trained already; train.restart=true trains it again")
@@ -108,6 +116,16 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> Progress:
     finally:
         tracker.end(status)
     return progress
+
+
+def _earlier(config: Config, prepared: Prepared) -> tuple[Path, RunSettings] | None:
+    """The checkpoint that a warm start begins with."""
+    warm = config.train.warm_start
+    if warm is None or (config.folder.checkpoints.find("last") and not config.train.restart):
+        return None
+    if config.select is not None:
+        raise ConfigError("train.warm_start: values are searched from the start of a run; leave select out")
+    return earlier_run(warm, prepared=prepared, tables=config.tables)
 
 
 def _check(config: Config, prepared: Prepared) -> None:

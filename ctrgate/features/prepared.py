@@ -30,6 +30,8 @@ class PrepareSettings:
 
     into: Place = ""
     """The folder; ``prepared/NAME`` by default, with the dataset's name."""
+    previous: Place = ""
+    """An earlier prepared folder of the same features whose encoder grows: new values get new rows, nothing moves."""
     dry_run: bool = False
     """Only say what would be read and written."""
 
@@ -77,6 +79,7 @@ class Manifest:
         splits: By name, those that have rows.
         negative_sampling_rate: Share of train's negatives that were kept.
         layout: The encoded columns.
+        ancestors: The hashes of the encoders that this one grew from, oldest first.
     """
 
     format_version: int
@@ -86,6 +89,7 @@ class Manifest:
     splits: Mapping[SplitName, SplitCount]
     negative_sampling_rate: float
     layout: Layout
+    ancestors: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write it into a folder."""

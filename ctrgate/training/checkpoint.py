@@ -18,7 +18,7 @@ from ctrgate.files import atomic_file, atomic_folder, put_back, writing
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 
-__all__ = ["Checkpoints", "Progress", "load_weights"]
+__all__ = ["Checkpoints", "Progress", "load_network", "load_weights", "optimizer_state", "table_parts"]
 
 FORMAT = 1
 _GATES = "gates.safetensors"
@@ -117,15 +117,7 @@ class Checkpoints:
         values = _read_json(folder / "progress.json")
         progress = Progress(**{name: value for name, value in values.items() if name != "format"})
         tables = load_weights(model, folder)
-        state: dict[str, dict[str, Tensor]] = {}
-        saved = {
-            **_load(folder / "optimizer.safetensors"),
-            **{k: v for k, v in tables.items() if k.startswith("table.")},
-        }
-        for key, value in saved.items():
-            name, part = key.rsplit("|", 1)
-            state.setdefault(name, {})[part] = value
-        optimizer.load(state)
+        optimizer.load(optimizer_state(folder, tables))
         optimizer.set_factor(progress.factor)
         torch.set_rng_state(_load(folder / "random.safetensors")["torch"])
         return progress
@@ -142,7 +134,7 @@ def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> dict[s
     Raises:
         ArtifactError: Where the checkpoint is damaged, of another format, or of a model of another shape.
     """
-    parts = _assemble(folder)
+    parts = table_parts(folder)
     states = {spec.name: state for spec, state in model.lookups.states()}
     with torch.no_grad():
         for spec, weight in model.lookups.tables():
@@ -153,10 +145,7 @@ def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> dict[s
             weight[:, : spec.dim] = rows.to(weight.device)
             for name, state in states[spec.name].items():
                 state.copy_(parts[f"{spec.name}|{name}"])
-    try:
-        model.network.load_state_dict(_load(folder / "network.safetensors"))
-    except RuntimeError as error:
-        raise ArtifactError(f"{folder / 'network.safetensors'} is of another network: {error}") from error
+    load_network(model, folder)
     if gates and model.gates is not None:
         try:
             model.gates.load_state_dict(_load(folder / _GATES))
@@ -165,6 +154,28 @@ def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> dict[s
         if model.gates.closed:
             model.gates.close()
     return parts
+
+
+def load_network(model: CtrModel, folder: Path) -> None:
+    """Load what stands above the tables.
+
+    Raises:
+        ArtifactError: Where it is damaged or of another network.
+    """
+    try:
+        model.network.load_state_dict(_load(folder / "network.safetensors"))
+    except RuntimeError as error:
+        raise ArtifactError(f"{folder / 'network.safetensors'} is of another network: {error}") from error
+
+
+def optimizer_state(folder: Path, tables: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What ``Optimizer.load`` takes, from a checkpoint and its table parts."""
+    state: dict[str, dict[str, Tensor]] = {}
+    dense = {key: value for key, value in tables.items() if key.startswith("table.")}
+    for key, value in {**_load(folder / "optimizer.safetensors"), **dense}.items():
+        name, part = key.rsplit("|", 1)
+        state.setdefault(name, {})[part] = value
+    return state
 
 
 def _tables(model: CtrModel, optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -190,8 +201,9 @@ def _tables(model: CtrModel, optimizer: Optimizer) -> tuple[dict[str, Tensor], l
     return parts, shards
 
 
-def _assemble(folder: Path) -> dict[str, Tensor]:
-    """Table parts put together from all workers' shards."""
+def table_parts(folder: Path) -> dict[str, Tensor]:
+    """A checkpoint's table parts, put together from all workers' shards: ``TABLE|rows``, ``TABLE|sum``, and the dense
+    optimizer's ``table.TABLE|...``."""
     index = _read_json(folder / "index.json")
     files = {shard["file"]: _load(folder / Path(shard["file"]).name) for shard in index["shards"]}
     parts: dict[str, Tensor] = {}

@@ -27,7 +27,7 @@ from ctrgate.training.objective import ClickConfig, ObjectiveConfig
 from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings
 
-__all__ = ["Restored", "RunFolder", "RunSettings", "restore"]
+__all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
 
 _PACKAGES = ("torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "pyarrow", "numpy", "mlflow", "ray")
 # Settings that change neither the data nor the result; a run may be resumed with others.
@@ -138,6 +138,17 @@ class Restored:
     checkpoint: Path
 
 
+def settings_of(folder: RunFolder) -> RunSettings:
+    """What a run was made by.
+
+    Raises:
+        ConfigError: Where there is no such run.
+    """
+    if not folder.config.exists():
+        raise ConfigError(f"{folder.path} holds no run; run ctrgate train with the same run file first")
+    return load(folder.config, RunSettings)
+
+
 def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Restored:
     """The model of a run at one of its checkpoints, in evaluation mode.
 
@@ -145,9 +156,7 @@ def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Re
         ConfigError: Where there is no such run or it has no checkpoint yet.
         ArtifactError: Where a checkpoint is damaged, or the prepared data is no longer that of the run.
     """
-    if not folder.config.exists():
-        raise ConfigError(f"{folder.path} holds no run; run ctrgate train with the same run file first")
-    settings = load(folder.config, RunSettings)
+    settings = settings_of(folder)
     checkpoint = folder.checkpoints.find(which)
     if checkpoint is None:
         raise ConfigError(f"{folder.path} has no {which} checkpoint yet; let ctrgate train end an epoch first")

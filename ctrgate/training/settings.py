@@ -6,15 +6,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ctrgate.config import settings
+from ctrgate.config import Place, settings
 
-__all__ = ["Monitor", "TrainSettings"]
+__all__ = ["Monitor", "TrainSettings", "WarmStart"]
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 Monitor = Literal["auc", "log_loss", "gauc", "auc_minus_log_loss", "ndcg", "hit_rate", "mrr"]
+
+
+@settings
+class WarmStart:
+    """A run that goes on from an earlier one's weights, with its own data."""
+
+    run: Place
+    """The earlier run's folder; this run's encoder must be the same or have grown from it (``prepare.previous``)."""
+    which: Literal["best", "last"] = "best"
+    """The earlier run's checkpoint."""
+    optimizer: Literal["keep", "decay", "drop"] = "keep"
+    """What the optimizers had gathered: kept, kept with the sums of row-wise Adagrad shrunk, or forgotten."""
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of ``optimizer: decay``: those sums only grow and so do the steps shrink; each is multiplied by this."""
 
 
 @settings
@@ -49,5 +63,7 @@ class TrainSettings:
     """Row groups (65,536 rows each) that are shuffled together and in memory at once."""
     threads: Count | None = None
     """Of torch; by default its own choice."""
+    warm_start: WarmStart | None = None
+    """The earlier run whose weights this one starts from; null for a start from the seed."""
     restart: bool = False
     """Throw away what an earlier run of this name left instead of resuming it."""

@@ -19,10 +19,10 @@ RULES = {
 }
 
 
-def rows(number: int, *, seed: int) -> pl.DataFrame:
+def rows(number: int, *, seed: int, num_users: int = 30) -> pl.DataFrame:
     """A click that user and item decide together, with a number and noise."""
     generator = np.random.default_rng(seed)
-    user, item = generator.integers(0, 30, number), generator.integers(0, 20, number)
+    user, item = generator.integers(0, num_users, number), generator.integers(0, 20, number)
     price = generator.normal(size=number)
     logit = np.sin(user * 1.7) * np.cos(item * 2.3) * 3 + 0.3 * price
     click = generator.random(number) < 1 / (1 + np.exp(-logit))
