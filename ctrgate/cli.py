@@ -25,7 +25,7 @@ from ctrgate.errors import ConfigError, CtrgateError
 
 __all__ = ["ALIASES", "VERBS", "main"]
 
-VERBS = ("prepare", "train", "evaluate", "widths", "report", "export", "score", "doctor")
+VERBS = ("schema", "validate", "prepare", "train", "evaluate", "widths", "report", "export", "score", "doctor")
 ALIASES = {"predict": "score"}
 
 

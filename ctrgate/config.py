@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from ctrgate.errors import ConfigError
 
-__all__ = ["SECTIONS", "Place", "dump", "load", "settings", "to_yaml"]
+__all__ = ["SECTIONS", "Place", "dump", "load", "load_file", "settings", "to_yaml"]
 
 # Every top-level name a run file may have; a verb types those it reads and leaves the others unread.
 SECTIONS = (
@@ -27,6 +27,7 @@ SECTIONS = (
     "runs",
     "dataset",
     "prepare",
+    "schema",
     "tables",
     "model",
     "objective",
@@ -104,6 +105,25 @@ def load(path: str | Path, into: type[T], overrides: Sequence[str] = ()) -> T:
     return result
 
 
+def load_file(path: str | Path, into: type[T], *, what: str) -> T:
+    """Read a YAML file that is no run file, whole, as one settings class.
+
+    Args:
+        path: The file.
+        into: The class.
+        what: What the file is, for messages.
+
+    Raises:
+        ConfigError: With every fault of the file at once.
+    """
+    adapter = TypeAdapter(into)
+    try:
+        return adapter.validate_python(_read(Path(path), of="settings"))
+    except ValidationError as error:
+        faults = [_fault(dict(item), adapter) for item in error.errors(include_url=False)]
+    raise ConfigError(f"{path} is not {what}:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
 def dump(config: object) -> dict[str, Any]:
     """A settings object as plain values, ready for YAML or JSON."""
     result: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
@@ -146,7 +166,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, *, of: str = "sections such as dataset, model, train") -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -156,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must be a mapping of sections such as dataset, model, train; it holds {raw!r}")
+        raise ConfigError(f"{path} must be a mapping of {of}; it holds {raw!r}")
     return raw
 
 

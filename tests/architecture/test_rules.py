@@ -31,6 +31,8 @@ def loaded_by(code: str) -> set[str]:
         ("import ctrgate.cli\ntry: ctrgate.cli.main(['--help'])\nexcept SystemExit: pass", set()),
         ("import ctrgate.prepare", set()),
         ("import ctrgate.report", {"matplotlib"}),
+        ("import ctrgate.schema", set()),
+        ("import ctrgate.validate", {"matplotlib"}),
         ("import ctrgate.doctor", set()),
         ("import ctrgate.tracking", set()),
         ("import ctrgate.score", {"torch"}),
