@@ -121,6 +121,12 @@ class Batch:
     timestamps: Tensor | None = None
     rows: Tensor | None = None
 
+    def of_one_empty_row(self) -> Batch:
+        """A batch with the same columns of ids, of one row that has none."""
+        lengths = torch.zeros(1, dtype=torch.int64, device=self.numbers.device)
+        none = {name: replace(ids, values=ids.values[:0], lengths=lengths) for name, ids in self.ids.items()}
+        return Batch(num_rows=1, ids=none, numbers=self.numbers.new_zeros(1, self.numbers.size(1)))
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
 

@@ -28,6 +28,10 @@ class ArtifactError(CtrgateError):
     """An exported bundle, an encoder or a checkpoint that is damaged, changed, or of another format."""
 
 
+class ClusterError(CtrgateError):
+    """Workers that cannot be started or were lost too often; what is saved is kept."""
+
+
 class HeldBackError(CtrgateError):
     """A check (drift, parity, promotion) said no; nothing is broken."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,19 +14,23 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
 from ctrgate.config import dump, settings
-from ctrgate.data.reader import Reader
+from ctrgate.contracts import Batch, Output
+from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError, DataError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked, write_json
+from ctrgate.lookups.sharded import distribute
 from ctrgate.masking import masked
 from ctrgate.models.inputs import DenseRule
 from ctrgate.models.next_item import Items
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
-from ctrgate.training.checkpoint import Progress
+from ctrgate.training.checkpoint import Checkpoints
 from ctrgate.training.loop import Fit
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.next_item import NextItemTask, items_of
@@ -33,8 +39,12 @@ from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunSettings
 from ctrgate.training.task import ClickTask, Task
 from ctrgate.training.warm_start import earlier_run, warm_start
+from ctrgate.training.workers import ALONE, Workers
 
-__all__ = ["Config", "run"]
+__all__ = ["Config", "run", "work"]
+
+_SEEDS_APART = 1_000_003
+"""Between the workers' seeds of dropout and sampling; the first has the run's own."""
 
 
 @settings
@@ -43,6 +53,8 @@ class Config(RunSettings):
 
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where the run is logged."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """Where ``train.workers`` run."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -58,45 +70,80 @@ def run(config: Config) -> dict[str, Any]:
     """
     prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
     _check(config, prepared)
-    earlier = _earlier(config, prepared)
-    fit = _fit(config, prepared)
+    _earlier(config, prepared)
     folder = config.folder
     with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
+        fit = None if config.train.workers else _fit(config, prepared, ALONE)
         if config.train.restart and folder.path.exists():
             shutil.rmtree(folder.path)
         resolved = dump(config)
         resolved["tracking"] = masked(resolved["tracking"])  # a URI may hold a password
         folder.begin(resolved, seed=config.seed, prepared=prepared)
-        torch.manual_seed(config.seed)
-        progress = fit.resume()
-        if earlier is not None and config.train.warm_start is not None:
-            checkpoint, before = earlier
-            console.print(f"warm start from {checkpoint}")
-            warm = config.train.warm_start
-            warm_start(fit.model, fit.optimizer, warm=warm, checkpoint=checkpoint, tables=before.tables)
+        if fit is not None:
+            _carry_out(config, prepared, fit)
+        elif not folder.checkpoints.progress().finished:
+            _on_workers(config)
+        return _summary(config)
+
+
+def _on_workers(config: Config) -> None:
+    from ctrgate.cluster.train import train_on_workers  # Ray, which only runs with workers need
+
+    if not config.cluster.address:
+        console.print(f"starting Ray on this machine for {config.train.workers} workers")
+    train_on_workers(
+        work,
+        dump(config),
+        num_workers=config.train.workers,
+        cluster=config.cluster,
+        folder=config.folder.path,
+    )
+
+
+def work(settings: Mapping[str, Any], workers: Workers) -> None:
+    """What one of several workers does of a run that ``run`` has begun."""
+    config = TypeAdapter(Config).validate_python(settings)
+    prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
+    _carry_out(config, prepared, _fit(config, prepared, workers))
+
+
+def _carry_out(config: Config, prepared: Prepared, fit: Fit) -> None:
+    """Train what is left of a run, in this process as one of its workers."""
+    folder = config.folder
+    torch.manual_seed(config.seed + _SEEDS_APART * fit.workers.rank)
+    earlier = _earlier(config, prepared)
+    progress = fit.resume()
+    if earlier is not None and config.train.warm_start is not None:
+        checkpoint, before = earlier
+        console.print(f"warm start from {checkpoint}")
+        warm_start(fit.model, fit.optimizer, warm=config.train.warm_start, checkpoint=checkpoint, tables=before.tables)
+    if fit.workers.is_first:
         folder.cut_metrics(after_epoch=progress.epoch)
-        if progress.finished:
-            console.print(f"{folder.path} is trained already; train.restart=true trains it again")
-        else:
-            progress = _train(config, fit, encoder=prepared.manifest.encoder)
-        if config.select is not None and fit.model.gates is not None:
-            search = {
-                "form": config.select.name,
-                "penalty": config.select.penalty,
-                "search_epochs": config.select.epochs,
-            }
-            write_json(folder.path / "selection.json", search | fit.model.gates.summary())
-        return _summary(config, progress, num_parameters=fit.model.num_parameters)
+        write_json(folder.path / "model.json", {"parameters": fit.model.num_parameters})
+    if progress.finished:
+        console.print(f"{folder.path} is trained already; train.restart=true trains it again")
+    else:
+        _train(config, fit, encoder=prepared.manifest.encoder)
+    if config.select is not None and fit.model.gates is not None and fit.workers.is_first:
+        search = {
+            "form": config.select.name,
+            "penalty": config.select.penalty,
+            "search_epochs": config.select.epochs,
+        }
+        write_json(folder.path / "selection.json", search | fit.model.gates.summary())
 
 
-def _train(config: Config, fit: Fit, *, encoder: str) -> Progress:
-    """The steps that are left, logged as they come."""
+def _train(config: Config, fit: Fit, *, encoder: str) -> None:
+    """The steps that are left, logged by the first worker as they come."""
     folder = config.folder
     console.print(
         f"{config.name}: {config.model.name}, {fit.model.num_parameters:,} parameters, {fit.train.num_rows:,} rows"
     )
     if fit.progress.step:
         console.print(f"resumed after step {fit.progress.step}, in epoch {fit.progress.epoch + 1}")
+    if not fit.workers.is_first:
+        fit.run(lambda _: None)
+        return
     tracker = open_tracker(config.tracking, folder=folder.path)
     tags = {"ctrgate.encoder": encoder, "ctrgate.dataset": config.dataset.name}
     tracker.start(run_name=config.name, params=dump(config), tags=tags, resume=fit.progress.step > 0)
@@ -107,7 +154,7 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> Progress:
 
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
-        progress = fit.run(record)
+        fit.run(record)
         tracker.figure(learning_curve(folder.metrics()), name="learning_curve")
         status = "FINISHED"
     except Interrupted:
@@ -115,7 +162,6 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> Progress:
         raise
     finally:
         tracker.end(status)
-    return progress
 
 
 def _earlier(config: Config, prepared: Prepared) -> tuple[Path, RunSettings] | None:
@@ -168,7 +214,7 @@ def _check_click(config: Config, prepared: Prepared) -> None:
             )
 
 
-def _fit(config: Config, prepared: Prepared) -> Fit:
+def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:
     """Everything of the run, built from its settings; nothing is written yet."""
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
@@ -181,29 +227,52 @@ def _fit(config: Config, prepared: Prepared) -> Fit:
         select=config.select,
         precision=config.train.precision,
         candidates=_drawn(config, prepared),
+        sharded=workers.count > 1,
     )
+    forward = _spread(config, model) if workers.count > 1 else None
+    train = Reader(prepared.files("train"), layout=layout)
+    order = Order(batch_size=config.train.batch_size, seed=config.seed, num_workers=workers.count)
+    if train.smallest_slice(order) < min(2, train.num_rows):
+        raise ConfigError(
+            f"train.batch_size: of {config.train.batch_size} rows {workers.count} workers would at times get fewer "
+            "than two each; use larger batches or fewer workers"
+        )
     return Fit(
         model=model,
+        forward=forward,
         optimizer=Optimizer(model, train=config.train, tables=config.tables, select=config.select),
-        task=_task(config, prepared, model),
-        train=Reader(prepared.files("train"), layout=layout),
+        task=_task(config, prepared, model, workers),
+        train=train,
         valid=Reader(prepared.files("valid"), layout=layout) if prepared.num_rows("valid") else None,
         settings=config.train,
         tables=config.tables,
         seed=config.seed,
-        checkpoints=config.folder.checkpoints,
+        checkpoints=Checkpoints(config.folder.path / "checkpoints", workers),
         select=config.select,
+        workers=workers,
+        stop_file=config.folder.path / STOP_FILE if workers.count > 1 else None,
     )
 
 
-def _task(config: Config, prepared: Prepared, model: CtrModel) -> Task:
+def _spread(config: Config, model: CtrModel) -> Callable[[Batch], tuple[Output, torch.Tensor]]:
+    """The model over the workers of torch's process group: what is called in its place in training."""
+    memory = None if config.cluster.memory_gb is None else int(config.cluster.memory_gb * 2**30)
+    forward, placed = distribute(model, kinds=config.cluster.sharding, device=torch.device("cpu"), memory_bytes=memory)
+    model.lookups.start(seed=config.seed)
+    for table, workers in placed.items():
+        console.print(f"table {table}: {workers}")
+    return forward
+
+
+def _task(config: Config, prepared: Prepared, model: CtrModel, workers: Workers) -> Task:
     objective = config.objective
     if isinstance(objective, ClickConfig):
-        return ClickTask(ClickObjective(_label_weights(objective, prepared.layout.labels)))
+        return ClickTask(ClickObjective(_label_weights(objective, prepared.layout.labels)), workers)
     items = items_of(prepared.layout, config.model, objective)
     drawn_by_popularity = isinstance(objective.loss, SampledSoftmaxConfig) and objective.loss.popularity
     events = _events(prepared, items) if drawn_by_popularity else None
-    return NextItemTask(objective, items=items, events=events, rows=model.lookups.dense_tables().get(items.table))
+    rows = model.lookups.dense_tables().get(items.table)
+    return NextItemTask(objective, items=items, events=events, rows=rows, workers=workers)
 
 
 def _events(prepared: Prepared, items: Items) -> NDArray[np.int64]:
@@ -220,12 +289,12 @@ def _drawn(config: Config, prepared: Prepared) -> tuple[str, int] | None:
     return NextItemTask.candidates(config.objective, items_of(prepared.layout, config.model, config.objective))
 
 
-def _summary(config: Config, progress: Progress, *, num_parameters: int) -> dict[str, Any]:
-    lines = config.folder.metrics()
+def _summary(config: Config) -> dict[str, Any]:
+    lines, progress = config.folder.metrics(), config.folder.checkpoints.progress()
     best = next((line for line in lines if line["step"] == progress.best_step), lines[-1])
     return {
         "run": str(config.folder.path),
-        "parameters": num_parameters,
+        "parameters": json.loads((config.folder.path / "model.json").read_text())["parameters"],
         "steps": progress.step,
         "epochs": progress.epoch,
         "best_step": progress.best_step,

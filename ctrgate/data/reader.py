@@ -87,6 +87,15 @@ class Reader:
         """Global batches of an epoch."""
         return len(self._bounds(order)) - 1
 
+    def num_rows_of(self, order: Order) -> int:
+        """Rows of this worker's slices, over a whole epoch."""
+        sizes = np.diff(self._bounds(order))
+        return int((sizes * (order.worker + 1) // order.num_workers - sizes * order.worker // order.num_workers).sum())
+
+    def smallest_slice(self, order: Order) -> int:
+        """Rows of the smallest slice that any worker gets."""
+        return int((np.diff(self._bounds(order)) // order.num_workers).min())
+
     def batches(self, order: Order) -> Iterator[Batch]:
         """This worker's slice of each global batch, from ``first_batch`` on.
 

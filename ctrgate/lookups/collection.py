@@ -13,6 +13,8 @@ from torch.nn import functional
 from ctrgate.contracts import Batch, Fields, Ids, Lookup, TableSpec
 from ctrgate.layers.fields import assemble
 from ctrgate.lookups.groups import FusedOptions, Group, PooledDense, PooledFused, UnpooledDense, UnpooledFused
+from ctrgate.lookups.sharded import ShardedPooled, ShardedUnpooled, whole
+from ctrgate.lookups.shards import TableShard
 
 __all__ = ["Lookups"]
 
@@ -31,6 +33,8 @@ class Lookups(nn.Module):
         dropout: Share of looked-up coordinates zeroed in training.
         device: Where the tables live.
         gated: Whether batches bring factors for their ids.
+        sharded: Whether fused tables are to be spread over processes: they have no rows yet, ``distribute`` and then
+            ``start`` give them theirs.
     """
 
     def __init__(
@@ -43,27 +47,40 @@ class Lookups(nn.Module):
         dropout: float = 0.0,
         device: torch.device | None = None,
         gated: bool = False,
+        sharded: bool = False,
     ) -> None:
         super().__init__()
         self.lookups = tuple(lookups)
+        self.specs = tuple(tables)
         self.dropout = dropout
-        device = device or torch.device("cpu")
+        self._device = device or torch.device("cpu")
+        self._sharded = sharded
         self._dims = {spec.name: spec.dim for spec in tables}
-        self.groups = nn.ModuleList(_groups(tables, lookups, fused=fused, device=device, gated=gated))
-        for spec, weight in self.tables():
-            weight.zero_()
+        self.groups = nn.ModuleList(
+            _groups(tables, lookups, fused=fused, device=self._device, gated=gated, sharded=sharded)
+        )
+        if not sharded:
+            self.start(seed=seed)
+
+    @torch.no_grad()
+    def start(self, *, seed: int) -> None:
+        """Put every table to its start: normal, but for the row of padding; the same however tables are spread."""
+        for shard in self.shards():
+            spec = shard.spec
             start = torch.randn(spec.num_rows, spec.dim, generator=_generator(seed, spec.name)) * spec.init_std
-            weight[1:, : spec.dim] = start[1:].to(weight.device)
+            start[0] = 0.0
+            shard.weight.zero_()
+            shard.seen.copy_(start[shard.rows, shard.columns])
 
     def forward(self, batch: Batch) -> Fields:
         """The looked-up fields and sequences, with the batch's numbers and vectors as they are."""
         dims = self._dims
         found: dict[str, Tensor] = {}
         unpooled: set[str] = set()
-        whole = self._with_empty(batch)
+        complete = self._with_empty(batch)
         for group in self._each_group():
-            if batch.num_rows:
-                found |= group(whole)
+            if batch.num_rows or isinstance(group, ShardedPooled | ShardedUnpooled):
+                found |= group(complete)
             else:  # TorchRec takes no batch without rows
                 found |= {lookup.name: batch.numbers.new_zeros(0, dims[lookup.table]) for lookup in group.lookups}
             if isinstance(group, UnpooledDense | UnpooledFused):
@@ -87,14 +104,25 @@ class Lookups(nn.Module):
         return replace(batch, ids={**batch.ids, **dict.fromkeys(absent, none)})
 
     def tables(self) -> Iterator[tuple[TableSpec, Tensor]]:
-        """Every table with its rows as stored, ``(V, stored D)``; writing to them moves the table."""
+        """Every table with its rows, ``(V, D)``, to be read; sharded ones are put together, which all processes do."""
+        if not self._sharded:
+            yield from ((shard.spec, shard.seen) for shard in self.shards())
+            return
+        held: dict[str, list[TableShard]] = {}
+        for shard in self.shards():
+            held.setdefault(shard.spec.name, []).append(shard)
         for group in self._each_group():
-            yield from ((spec, weight.detach()) for spec, weight in zip(group.specs, group.weights(), strict=True))
+            for spec in group.specs:
+                if spec.rule == "dense":
+                    (shard,) = held[spec.name]
+                    yield spec, shard.seen
+                else:
+                    yield spec, whole(spec, held.get(spec.name, []), device=self._device)
 
-    def states(self) -> Iterator[tuple[TableSpec, dict[str, Tensor]]]:
-        """Every table with its fused optimizer's state (``sum``: ``(V,)``), to be read and written in place."""
+    def shards(self) -> Iterator[TableShard]:
+        """What this process holds of every table, with the fused optimizer's state; to be read and written in place."""
         for group in self._each_group():
-            yield from zip(group.specs, group.states(), strict=True)
+            yield from group.shards()
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """The fused tables' step size from now on."""
@@ -106,15 +134,16 @@ class Lookups(nn.Module):
         return {
             spec.name: weight
             for group in self._each_group()
+            if isinstance(group, PooledDense | UnpooledDense)
             for spec, weight in zip(group.specs, group.weights(), strict=True)
-            if spec.rule == "dense"
         }
 
     @torch.no_grad()
     def zero_padding(self) -> None:
         """Put row 0 of every table back to zero: a step moves it where a batch has looked it up."""
-        for _, weight in self.tables():
-            weight[0].zero_()
+        for shard in self.shards():
+            if shard.first_row == 0 and len(shard.weight):
+                shard.weight[0].zero_()
 
     def _each_group(self) -> Iterator[Group]:
         for group in self.groups:
@@ -129,6 +158,7 @@ def _groups(
     fused: FusedOptions,
     device: torch.device,
     gated: bool,
+    sharded: bool,
 ) -> Iterator[Group]:
     """Pooled groups by rule and weights; unpooled ones by rule and stored width, as their kernels take one width."""
     by_sequence = {lookup.table for lookup in lookups if lookup.pooling == "none"}
@@ -141,8 +171,13 @@ def _groups(
     for (rule, unpooled, _, _), specs in kinds.items():
         names = {spec.name for spec in specs}
         reads = [lookup for lookup in lookups if lookup.table in names]
-        if rule == "fused" and unpooled:
+        meta = torch.device("meta")  # where a sharded table waits for its place
+        if rule == "fused" and unpooled and sharded:
+            yield ShardedUnpooled(specs, reads, options=fused, device=meta)
+        elif rule == "fused" and unpooled:
             yield UnpooledFused(specs, reads, options=fused, device=device)
+        elif rule == "fused" and sharded:
+            yield ShardedPooled(specs, reads, options=fused, device=meta, gated=gated)
         elif rule == "fused":
             yield PooledFused(specs, reads, options=fused, device=device, gated=gated)
         elif unpooled:

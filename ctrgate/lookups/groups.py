@@ -24,6 +24,7 @@ from ctrgate.lookups.quiet import (
     RowWiseAdagrad,
     SplitTableBatchedEmbeddingBagsCodegen,
 )
+from ctrgate.lookups.shards import TableShard
 
 __all__ = ["FusedOptions", "Group", "PooledDense", "PooledFused", "UnpooledDense", "UnpooledFused"]
 
@@ -56,6 +57,11 @@ class Group(nn.Module, ABC):
     def states(self) -> list[dict[str, Tensor]]:
         """The fused optimizer's state per table, to be read and written in place; empty under the dense rule."""
         return [{} for _ in self.specs]
+
+    def shards(self) -> list[TableShard]:
+        """What this process holds of the tables: whole ones here."""
+        held = zip(self.specs, self.weights(), self.states(), strict=True)
+        return [TableShard(spec=spec, weight=weight.detach(), state=state) for spec, weight, state in held]
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """The fused optimizer's step size from now on; nothing to do under the dense rule."""
@@ -199,6 +205,10 @@ class UnpooledFused(Group):
         self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, options: FusedOptions, device: torch.device
     ) -> None:
         super().__init__(tables, lookups)
+        self.options = options
+        self._build(device)
+
+    def _build(self, device: torch.device) -> None:
         on_cpu = device.type == "cpu"
         location = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation.DEVICE
         compute = ComputeDevice.CPU if on_cpu else ComputeDevice.CUDA
@@ -208,8 +218,8 @@ class UnpooledFused(Group):
             feature_table_map=[place[lookup.table] for lookup in self.lookups],
             pooling_mode=PoolingMode.NONE,
             optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
-            learning_rate=options["lr"],
-            eps=options["eps"],
+            learning_rate=self.options["lr"],
+            eps=self.options["eps"],
             device=device,
         )
 
@@ -223,8 +233,12 @@ class UnpooledFused(Group):
         self.operator.set_learning_rate(learning_rate)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
+        read = zip(self.lookups, self._rows(batch), strict=True)
+        return {lookup.name: _gated(rows, batch.ids[lookup.column]) for lookup, rows in read}
+
+    def _rows(self, batch: Batch) -> list[Tensor]:
+        """Per lookup its rows ``(n, stored D)``."""
         columns = [batch.ids[lookup.column] for lookup in self.lookups]
         lengths = torch.cat([_lengths(ids, batch.num_rows) for ids in columns])
         rows = self.operator(torch.cat([ids.values for ids in columns]), bag_offsets(lengths))
-        parts = rows.split([ids.values.numel() for ids in columns])
-        return {lookup.name: _gated(part, ids) for lookup, part, ids in zip(self.lookups, parts, columns, strict=True)}
+        return list(rows.split([ids.values.numel() for ids in columns]))

@@ -22,6 +22,13 @@ with warnings.catch_warnings():
         ComputeDevice,
         SplitTableBatchedEmbeddingBagsCodegen,
     )
+    from torchrec.distributed.embedding import EmbeddingCollectionSharder
+    from torchrec.distributed.fused_embeddingbag import FusedEmbeddingBagCollectionSharder
+    from torchrec.distributed.model_parallel import DefaultDataParallelWrapper, DistributedModelParallel
+    from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+    from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
+    from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
+    from torchrec.distributed.types import ShardingEnv
     from torchrec.modules.embedding_configs import EmbeddingBagConfig, EmbeddingConfig
     from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
     from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
@@ -32,15 +39,25 @@ RowWiseAdagrad = torchrec.optim.RowWiseAdagrad
 __all__ = [
     "BoundsCheckMode",
     "ComputeDevice",
+    "DefaultDataParallelWrapper",
+    "DistributedModelParallel",
     "EmbOptimType",
     "EmbeddingBagCollection",
     "EmbeddingBagConfig",
     "EmbeddingCollection",
+    "EmbeddingCollectionSharder",
     "EmbeddingConfig",
     "EmbeddingLocation",
+    "EmbeddingShardingPlanner",
+    "FixedPercentageStorageReservation",
     "FusedEmbeddingBagCollection",
+    "FusedEmbeddingBagCollectionSharder",
     "KeyedJaggedTensor",
+    "ParameterConstraints",
+    "PlannerError",
     "PoolingMode",
     "RowWiseAdagrad",
+    "ShardingEnv",
     "SplitTableBatchedEmbeddingBagsCodegen",
+    "Topology",
 ]

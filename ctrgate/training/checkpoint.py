@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from ctrgate.errors import ArtifactError
 from ctrgate.files import atomic_file, atomic_folder, put_back, writing
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
+from ctrgate.training.saved_tables import FORMAT, SavedTables, table_shards
+from ctrgate.training.workers import ALONE, Workers
 
-__all__ = ["Checkpoints", "Progress", "load_network", "load_weights", "optimizer_state", "table_parts"]
+__all__ = ["Checkpoints", "Progress", "load_network", "load_weights", "optimizer_state"]
 
-FORMAT = 1
 _GATES = "gates.safetensors"
 
 
@@ -61,11 +64,15 @@ class Checkpoints:
     ``last`` and ``best`` name what they say; ``rewind`` is there while a search for values may go back to it. A folder
     holds ``tables-W.safetensors`` per worker W with ``index.json`` (which part of which table lies where),
     ``network.safetensors``, ``gates.safetensors`` (value gates, if any), ``optimizer.safetensors``,
-    ``random.safetensors`` and ``progress.json``.
+    ``random.safetensors`` and ``progress.json``. Any number of workers reads what any other number has written.
+
+    Args:
+        folder: Where they lie; workers share it.
+        workers: The processes that train; all of them call ``save`` and ``resume`` together.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, workers: Workers = ALONE) -> None:
+        self.folder, self._workers = folder, workers
 
     def find(self, which: str) -> Path | None:
         """The folder that ``last``, ``best`` or ``rewind`` names; None if there is none."""
@@ -73,30 +80,45 @@ class Checkpoints:
         if not pointer.exists():
             return None
         folder = self.folder / pointer.read_text().strip()
-        put_back(folder)
+        if self._workers.is_first:
+            put_back(folder)
         return folder
 
     def save(
         self, model: CtrModel, optimizer: Optimizer, progress: Progress, *, best: bool, rewind: bool = False
     ) -> Path:
         """Write the present state, point ``last`` (``best``, ``rewind``) to it, and drop what none of them names."""
-        name = f"step-{progress.step:08d}"
-        with writing(self.folder, setting="runs"), atomic_folder(self.folder / name) as folder:
-            tables, shards = _tables(model, optimizer)
-            save_file(tables, folder / "tables-0.safetensors")
-            _write_json(folder / "index.json", {"format": FORMAT, "shards": shards})
-            save_file(_contiguous(model.network.state_dict()), folder / "network.safetensors")
-            if model.gates is not None:
-                save_file(_contiguous(model.gates.state_dict()), folder / _GATES)
-            state = {
-                f"{key}|{part}": value for key, parts in optimizer.state().items() for part, value in parts.items()
-            }
-            save_file(
-                {key: value.contiguous() for key, value in state.items() if not key.startswith("table.")},
-                folder / "optimizer.safetensors",
-            )
-            save_file({"torch": torch.get_rng_state()}, folder / "random.safetensors")
-            _write_json(folder / "progress.json", {"format": FORMAT, **asdict(progress)})
+        name, workers = f"step-{progress.step:08d}", self._workers
+        self._workers.average(model.network.buffers())
+        with writing(self.folder, setting="runs"), self._shared_folder(name) as folder:
+            own = f"tables-{workers.rank}.safetensors"
+            parts, entries = table_shards(model, optimizer, workers=workers, file=own)
+            save_file(parts, folder / own)
+            indices = workers.texts(json.dumps(entries))
+            random = workers.joined(torch.get_rng_state().unsqueeze(0).numpy())
+            if workers.is_first:
+                shards = [entry for text in indices for entry in json.loads(text)]
+                _write_json(folder / "index.json", {"format": FORMAT, "shards": shards})
+                save_file(_contiguous(model.network.state_dict()), folder / "network.safetensors")
+                if model.gates is not None:
+                    save_file(_contiguous(model.gates.state_dict()), folder / _GATES)
+                state = {
+                    f"{key}|{part}": value
+                    for key, moments in optimizer.state().items()
+                    for part, value in moments.items()
+                }
+                save_file(
+                    {key: value.contiguous() for key, value in state.items() if not key.startswith("table.")},
+                    folder / "optimizer.safetensors",
+                )
+                save_file({"torch": torch.from_numpy(random)}, folder / "random.safetensors")
+                _write_json(folder / "progress.json", {"format": FORMAT, **asdict(progress)})
+        if workers.is_first:
+            self._point(name, progress, best=best, rewind=rewind)
+        workers.wait()
+        return self.folder / name
+
+    def _point(self, name: str, progress: Progress, *, best: bool, rewind: bool) -> None:
         # ``last`` comes last: a kill in between repeats the epoch, not its verdict.
         for pointer in (*(["best"] if best else []), *(["rewind"] if rewind else []), "last"):
             with atomic_file(self.folder / pointer) as temporary:
@@ -107,24 +129,44 @@ class Checkpoints:
         for other in self.folder.glob("step-*"):
             if other not in kept:
                 shutil.rmtree(other)
-        return self.folder / name
 
-    def resume(self, model: CtrModel, optimizer: Optimizer) -> Progress:
-        """Take up the state that ``last`` names; the start of a run if there is none."""
+    @contextmanager
+    def _shared_folder(self, name: str) -> Iterator[Path]:
+        """A folder that the first worker makes and puts in place once all of them have written their part."""
+        workers = self._workers
+        if not workers.is_first:
+            yield Path(workers.texts("")[0])
+            workers.wait()
+            return
+        with atomic_folder(self.folder / name) as folder:
+            workers.texts(str(folder))
+            yield folder
+            workers.wait()
+
+    def progress(self) -> Progress:
+        """Where training stands by the checkpoint that ``last`` names; the start of a run if there is none."""
         folder = self.find("last")
         if folder is None:
             return Progress()
         values = _read_json(folder / "progress.json")
-        progress = Progress(**{name: value for name, value in values.items() if name != "format"})
-        tables = load_weights(model, folder)
-        optimizer.load(optimizer_state(folder, tables))
+        return Progress(**{name: value for name, value in values.items() if name != "format"})
+
+    def resume(self, model: CtrModel, optimizer: Optimizer) -> Progress:
+        """Take up the state that ``last`` names; the start of a run if there is none."""
+        progress, folder = self.progress(), self.find("last")
+        if folder is None:
+            return progress
+        load_weights(model, folder)
+        optimizer.load(optimizer_state(folder))
         optimizer.set_factor(progress.factor)
-        torch.set_rng_state(_load(folder / "random.safetensors")["torch"])
+        random = _load(folder / "random.safetensors")["torch"]
+        if self._workers.rank < len(random):
+            torch.set_rng_state(random[self._workers.rank])
         return progress
 
 
-def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> dict[str, Tensor]:
-    """Load tables (with fused optimizer state), network and value gates from a checkpoint; returns the tables' parts.
+def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> None:
+    """Load tables (with fused optimizer state), network and value gates from a checkpoint.
 
     Args:
         model: To be filled.
@@ -134,17 +176,17 @@ def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> dict[s
     Raises:
         ArtifactError: Where the checkpoint is damaged, of another format, or of a model of another shape.
     """
-    parts = table_parts(folder)
-    states = {spec.name: state for spec, state in model.lookups.states()}
+    saved = SavedTables(folder)
     with torch.no_grad():
-        for spec, weight in model.lookups.tables():
-            rows = parts.get(f"{spec.name}|rows")
-            if rows is None or rows.shape != (spec.num_rows, spec.dim):
-                found = "nothing" if rows is None else tuple(rows.shape)
-                raise ArtifactError(f"{folder}: table {spec.name} should be {(spec.num_rows, spec.dim)}, holds {found}")
-            weight[:, : spec.dim] = rows.to(weight.device)
-            for name, state in states[spec.name].items():
-                state.copy_(parts[f"{spec.name}|{name}"])
+        for shard in model.lookups.shards():
+            spec = shard.spec
+            found = saved.shape(f"{spec.name}|rows")
+            if found != (spec.num_rows, spec.dim):
+                named = "nothing" if found is None else found
+                raise ArtifactError(f"{folder}: table {spec.name} should be {(spec.num_rows, spec.dim)}, holds {named}")
+            shard.seen.copy_(saved.read(f"{spec.name}|rows", rows=shard.rows, columns=shard.columns))
+            for name, state in shard.state.items():
+                state.copy_(saved.read(f"{spec.name}|{name}", rows=shard.rows, columns=shard.columns))
     load_network(model, folder)
     if gates and model.gates is not None:
         try:
@@ -153,7 +195,6 @@ def load_weights(model: CtrModel, folder: Path, *, gates: bool = True) -> dict[s
             raise ArtifactError(f"{folder / _GATES} is of other gates: {error}") from error
         if model.gates.closed:
             model.gates.close()
-    return parts
 
 
 def load_network(model: CtrModel, folder: Path) -> None:
@@ -168,56 +209,15 @@ def load_network(model: CtrModel, folder: Path) -> None:
         raise ArtifactError(f"{folder / 'network.safetensors'} is of another network: {error}") from error
 
 
-def optimizer_state(folder: Path, tables: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """What ``Optimizer.load`` takes, from a checkpoint and its table parts."""
+def optimizer_state(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """A checkpoint's state of the dense optimizer, as ``Optimizer.load`` takes it."""
+    tables = SavedTables(folder)
+    dense = {key: tables.read(key) for key in tables.keys if key.startswith("table.")}
     state: dict[str, dict[str, Tensor]] = {}
-    dense = {key: value for key, value in tables.items() if key.startswith("table.")}
     for key, value in {**_load(folder / "optimizer.safetensors"), **dense}.items():
         name, part = key.rsplit("|", 1)
         state.setdefault(name, {})[part] = value
     return state
-
-
-def _tables(model: CtrModel, optimizer: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Every part of every table (rows, optimizer state), and the index that says what each is."""
-    parts: dict[str, Tensor] = {}
-    for spec, weight in model.lookups.tables():
-        parts[f"{spec.name}|rows"] = weight[:, : spec.dim].contiguous()
-    for spec, state in model.lookups.states():
-        parts |= {f"{spec.name}|{name}": value.contiguous() for name, value in state.items()}
-    for name, state in optimizer.state().items():
-        if name.startswith("table."):
-            parts |= {f"{name}|{part}": value.contiguous() for part, value in state.items()}
-    shards = [
-        {
-            "file": "tables-0.safetensors",
-            "key": key,
-            "rows": [0, value.size(0) if value.dim() else 1],
-            "columns": [0, value.size(1) if value.dim() > 1 else 1],
-            "shape": list(value.shape),
-        }
-        for key, value in parts.items()
-    ]
-    return parts, shards
-
-
-def table_parts(folder: Path) -> dict[str, Tensor]:
-    """A checkpoint's table parts, put together from all workers' shards: ``TABLE|rows``, ``TABLE|sum``, and the dense
-    optimizer's ``table.TABLE|...``."""
-    index = _read_json(folder / "index.json")
-    files = {shard["file"]: _load(folder / Path(shard["file"]).name) for shard in index["shards"]}
-    parts: dict[str, Tensor] = {}
-    for shard in index["shards"]:
-        value = files[shard["file"]].get(shard["key"])
-        if value is None:
-            raise ArtifactError(f"{folder / shard['file']} lacks {shard['key']}, which index.json lists")
-        if list(value.shape) == shard["shape"]:
-            parts[shard["key"]] = value
-            continue
-        whole = parts.setdefault(shard["key"], torch.zeros(shard["shape"], dtype=value.dtype))
-        (row, row_end), (column, column_end) = shard["rows"], shard["columns"]
-        (whole[row:row_end, column:column_end] if whole.dim() > 1 else whole[row:row_end]).copy_(value)
-    return parts
 
 
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:

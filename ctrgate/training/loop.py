@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 
 import torch
 
-from ctrgate.contracts import UNKNOWN_ID, Batch, Ids
+from ctrgate.contracts import UNKNOWN_ID, Batch, Ids, Output
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, DataError, Interrupted
@@ -25,6 +26,7 @@ from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.selection import SelectConfig, ValueGates
 from ctrgate.training.settings import TrainSettings
 from ctrgate.training.task import Task
+from ctrgate.training.workers import ALONE, Workers
 
 __all__ = ["Fit", "replace_by_unknown"]
 
@@ -44,6 +46,9 @@ class Fit:
         seed: Decides the order of rows; the network's randomness is torch's, seeded by the caller.
         checkpoints: Where states are kept.
         select: The search for values before training; the model then has value gates.
+        workers: The processes that train together; each takes its slice of every batch.
+        forward: What a step calls, where it is not the model itself: the same model spread over processes.
+        stop_file: Training stops, its state saved, once this file is there.
     """
 
     model: CtrModel
@@ -56,6 +61,9 @@ class Fit:
     seed: int
     checkpoints: Checkpoints
     select: SelectConfig | None = None
+    workers: Workers = ALONE
+    forward: Callable[[Batch], tuple[Output, torch.Tensor]] | None = None
+    stop_file: Path | None = None
     progress: Progress = field(default_factory=Progress)
 
     def resume(self) -> Progress:
@@ -73,11 +81,13 @@ class Fit:
             Interrupted: After Ctrl-C or SIGTERM, with the state saved.
             DataError: Where the loss is no longer finite.
         """
-        with stop_requests() as stop:
+        with stop_requests(self.stop_file) as stop:
             while not self.progress.finished:
                 self._begin_epoch()
                 rows_per_second = self._epoch(stop)
-                record(self._end_of_epoch(rows_per_second))
+                line = self._end_of_epoch(rows_per_second)
+                if self.workers.is_first:
+                    record(line)
                 best = self.progress.best_step == self.progress.step
                 self.checkpoints.save(
                     self.model, self.optimizer, self.progress, best=best, rewind=self._is_rewind_point()
@@ -132,49 +142,64 @@ class Fit:
             epoch=progress.epoch,
             first_batch=progress.batch,
             buffer_row_groups=settings.buffer_row_groups,
+            worker=self.workers.rank,
+            num_workers=self.workers.count,
         )
         self.model.train()
         total, before = torch.tensor(progress.loss_sum, dtype=torch.float64), progress.rows
         started = time.monotonic()
         with bar(f"epoch {progress.epoch + 1}", total=self.train.num_rows - before) as shown:
             for batch in prefetch(self.train.batches(order)):
-                loss = self._step(batch)
-                total += loss.detach() * batch.num_rows
-                progress.rows += batch.num_rows
+                done = self._step(batch, asked=stop.asked)
+                total += done.loss * done.num_rows
+                progress.rows += done.num_rows
                 progress.batch += 1
                 progress.step += 1
-                self._show(shown, batch, total)
-                if stop.requested or (settings.checkpoint_every and progress.step % settings.checkpoint_every == 0):
+                self._show(shown, done.num_rows, total)
+                # Workers stop together, so a request made during a step has to wait for the next one.
+                ends = done.asked if self.workers.count > 1 else stop.asked
+                if ends or (settings.checkpoint_every and progress.step % settings.checkpoint_every == 0):
                     self._sum_up(total)
                     self.checkpoints.save(self.model, self.optimizer, progress, best=False)
-                if stop.requested:
+                    total.fill_(progress.loss_sum)
+                if ends:
                     raise Interrupted(
-                        f"stopped by {stop.requested.name} after step {progress.step}; the state is saved, "
+                        f"stopped by {stop.name} after step {progress.step}; the state is saved, "
                         "the same command goes on from there",
-                        signal_number=stop.requested,
+                        signal_number=stop.requested or signal.SIGTERM,
                     )
         self._sum_up(total)
         return (progress.rows - before) / max(time.monotonic() - started, 1e-9)
 
-    def _step(self, batch: Batch) -> torch.Tensor:
+    def _step(self, batch: Batch, *, asked: bool) -> _Done:
         if self.tables.unknown_share:
             batch = replace_by_unknown(batch, share=self.tables.unknown_share)
+        num_rows, scale, examples = batch.num_rows, None, 1.0
         batch = self.task.example(batch)
-        output, squares = self.model(batch)
-        loss = self.task.loss(output, batch)
+        if self.workers.count > 1:  # means over all workers' examples, once gradients are averaged over workers
+            mass = self.task.mass(batch).double()
+            mine = torch.cat([torch.tensor([num_rows, asked, batch.num_rows], dtype=torch.float64), mass])
+            all_of_them = self.workers.total(mine)
+            num_rows, asked = int(all_of_them[0]), bool(all_of_them[1])
+            shares = (
+                mine[2:] * self.workers.count / all_of_them[2:].clamp(min=torch.finfo(torch.float32).tiny)
+            ).float()
+            examples, scale = float(shares[0]), shares[1:]
+        output, squares = (self.forward or self.model)(batch)
+        loss = self.task.loss(output, batch, scale)
         rule = self.tables.rule
-        penalty = rule.l2 / 2 * squares / batch.num_rows if isinstance(rule, FusedRule) and rule.l2 else 0.0
+        penalty = rule.l2 / 2 * squares / batch.num_rows * examples if isinstance(rule, FusedRule) and rule.l2 else 0.0
         if self._gates is not None and self.select is not None:
             penalty = penalty + selection_loss(self._gates, penalty=self.select.penalty)
         self.optimizer.step(loss + penalty, number=self.progress.step)
-        return loss
+        return _Done(loss=loss.detach(), num_rows=num_rows, asked=asked)
 
-    def _show(self, shown: Bar, batch: Batch, total: torch.Tensor) -> None:
+    def _show(self, shown: Bar, num_rows: int, total: torch.Tensor) -> None:
         now = self.progress.step % 20 == 0  # reading the loss waits for the step
-        shown.advance(batch.num_rows, note=f"loss {float(total) / self.progress.rows:.4f}" if now else None)
+        shown.advance(num_rows, note=f"loss {float(total) / self.progress.rows:.4f}" if now else None)
 
     def _sum_up(self, total: torch.Tensor) -> None:
-        self.progress.loss_sum = float(total)
+        self.progress.loss_sum = float(self.workers.total(total)) / self.workers.count
         if not math.isfinite(self.progress.loss_sum):
             raise DataError(
                 f"the loss is no longer finite in epoch {self.progress.epoch + 1} by step {self.progress.step}; lower "
@@ -221,6 +246,7 @@ class Fit:
         return False
 
     def _measure(self, reader: Reader) -> dict[str, float]:
+        self.workers.average(self.model.network.buffers())  # batch norm's statistics; the network's own otherwise
         measured = self.task.measure(self.model, reader, title="valid")
         kept = "" if self._gates is None else f"; searching, {self._gates.feature_ratio():.1%} of the values stay"
         shown = ", ".join(f"{title} {measured[name]:.5f}" for name, title in self.task.shown.items())
@@ -238,17 +264,38 @@ def replace_by_unknown(batch: Batch, *, share: float) -> Batch:
     return replace(batch, ids={name: replaced(ids) for name, ids in batch.ids.items()})
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """A step: its loss (over workers, the mean of theirs is the batch's), the rows of the global batch, and whether any
+    worker was asked to stop."""
+
+    loss: torch.Tensor
+    num_rows: int
+    asked: bool
+
+
 @dataclass
 class StopRequest:
-    """The signal that asked training to stop, once there was one."""
+    """The signal that asked training to stop, once there was one, or a file that does."""
 
+    file: Path | None = None
     requested: signal.Signals | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether training is to stop."""
+        return self.requested is not None or (self.file is not None and self.file.exists())
+
+    @property
+    def name(self) -> str:
+        """What asked."""
+        return "request" if self.requested is None else self.requested.name
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(file: Path | None = None) -> Iterator[StopRequest]:
     """Turn the first Ctrl-C or SIGTERM into a request that the loop sees after its step; a second one acts at once."""
-    stop = StopRequest()
+    stop = StopRequest(file)
     watched = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in watched}
 

@@ -49,7 +49,7 @@ class CtrModel(nn.Module):
     @property
     def num_parameters(self) -> int:
         """Numbers that training moves: tables at their logical width, and the network; value gates not counted."""
-        tables = sum(spec.num_rows * spec.dim for spec, _ in self.lookups.tables())
+        tables = sum(spec.num_rows * spec.dim for spec in self.lookups.specs)
         return tables + sum(parameter.numel() for parameter in self.network.parameters())
 
     def forward(self, batch: Batch) -> tuple[Output, Tensor]:
@@ -73,6 +73,7 @@ def build_model(
     select: SelectConfig | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     candidates: tuple[str, int] | None = None,
+    sharded: bool = False,
 ) -> CtrModel:
     """The model of a run, at its start; the seed decides every weight.
 
@@ -85,6 +86,7 @@ def build_model(
         precision: Of the network.
         candidates: The table of the items that a loss draws and compares queries with, and how many at most per row;
             batches then bring them in the column ``CANDIDATES``.
+        sharded: Whether fused tables are still to be spread over processes (see ``Lookups``).
 
     Raises:
         ConfigError: Where the settings do not fit the layout.
@@ -98,6 +100,7 @@ def build_model(
         seed=seed,
         dropout=tables.dropout,
         gated=select is not None,
+        sharded=sharded,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

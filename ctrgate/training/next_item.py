@@ -23,6 +23,7 @@ from ctrgate.training.model import CANDIDATES, CtrModel
 from ctrgate.training.objective import GbceConfig, NextItemConfig, SampledSoftmaxConfig
 from ctrgate.training.predict import outputs
 from ctrgate.training.prefixes import prefixes
+from ctrgate.training.workers import ALONE, Workers
 
 __all__ = ["NextItemTask", "items_of", "ranks_of"]
 
@@ -44,14 +45,21 @@ class NextItemTask:
         items: Where the items are.
         events: Train events by row of the items' table, ``(V,)``, for a sample by popularity; None draws evenly.
         rows: The items' table where it is an ordinary parameter, for softmax over all items; ``(V, D)``.
+        workers: The processes that train; each measures its slice of the rows.
     """
 
     larger_is_better: Mapping[str, bool] = {"ndcg": True, "hit_rate": True, "mrr": True}
 
     def __init__(
-        self, objective: NextItemConfig, *, items: Items, events: NDArray[np.int64] | None, rows: Tensor | None
+        self,
+        objective: NextItemConfig,
+        *,
+        items: Items,
+        events: NDArray[np.int64] | None,
+        rows: Tensor | None,
+        workers: Workers = ALONE,
     ) -> None:
-        self._objective, self._items, self._rows = objective, items, rows
+        self._objective, self._items, self._rows, self._workers = objective, items, rows, workers
         self.shown = {"ndcg": f"NDCG@{objective.cutoffs[0]}", "hit_rate": f"HR@{objective.cutoffs[0]}"}
         chance = torch.ones(items.num_rows - FIRST_VALUE_ID, dtype=torch.float64)
         if events is not None and isinstance(objective.loss, SampledSoftmaxConfig):
@@ -77,9 +85,13 @@ class NextItemTask:
             )
         return self._with_candidates(batch)
 
-    def loss(self, output: Output, batch: Batch) -> Tensor:
+    def mass(self, batch: Batch) -> Tensor:
         targets, weights = self._targets(batch)
-        known = (targets >= FIRST_VALUE_ID) & pad_mask(self._lengths(batch), max_length=targets.size(1))
+        return (weights.unsqueeze(1) * self._known(batch, targets)).sum().unsqueeze(0)
+
+    def loss(self, output: Output, batch: Batch, scale: Tensor | None = None) -> Tensor:
+        targets, weights = self._targets(batch)
+        known = self._known(batch, targets)
         if self._objective.positions == "all":
             queries = output.queries
         else:
@@ -87,19 +99,25 @@ class NextItemTask:
         if queries is None:
             raise ValueError("the network gives no queries for these positions")
         aux = sum(output.aux.values(), start=queries.new_zeros(()))
+        factor = queries.new_ones(()) if scale is None else scale[0]
         weights = weights.unsqueeze(1).expand_as(targets)[known]
         if output.candidates is None:
             if self._rows is None:
                 raise ValueError("softmax over all items needs their table")
             rows = self._rows[FIRST_VALUE_ID:]
-            return aux + softmax_loss(queries[known], rows, targets[known] - FIRST_VALUE_ID, weights)
-        return aux + self._sampled(queries.float(), output.candidates, batch, targets, known, weights)
+            return aux + factor * softmax_loss(queries[known], rows, targets[known] - FIRST_VALUE_ID, weights)
+        return aux + factor * self._sampled(queries.float(), output.candidates, batch, targets, known, weights)
 
     def measure(self, model: CtrModel, reader: Reader, *, title: str) -> dict[str, float]:
         """NDCG, hit rate and MRR at the first cutoff over all items."""
-        parts = list(ranks_of(model, reader, items=self._items, title=title))
-        values = ranking_values(np.concatenate(parts), cutoff=self._objective.cutoffs[0])
+        parts = list(ranks_of(model, reader, items=self._items, title=title, workers=self._workers))
+        ranks = self._workers.joined(np.concatenate(parts))
+        values = ranking_values(ranks, cutoff=self._objective.cutoffs[0])
         return {name: float(values[name].mean()) for name in self.larger_is_better}
+
+    def _known(self, batch: Batch, targets: Tensor) -> Tensor:
+        """Where there is a target that train knows, ``(B, P)``."""
+        return (targets >= FIRST_VALUE_ID) & pad_mask(self._lengths(batch), max_length=targets.size(1))
 
     def _lengths(self, batch: Batch) -> Tensor:
         """Positions to be predicted, per row."""
@@ -159,11 +177,16 @@ class NextItemTask:
         )
 
 
-def ranks_of(model: CtrModel, reader: Reader, *, items: Items, title: str) -> Iterator[NDArray[np.int64]]:
-    """The rank of every row's next item among all items, batch by batch; 0 where it is none that train has seen."""
+def ranks_of(
+    model: CtrModel, reader: Reader, *, items: Items, title: str, workers: Workers = ALONE
+) -> Iterator[NDArray[np.int64]]:
+    """The rank of every row's next item among all items, batch by batch; 0 where it is none that train has seen.
+
+    With several workers each gives those of its slices.
+    """
     tables = {spec.name: rows[:, : spec.dim] for spec, rows in model.lookups.tables()}
-    batches = reader.batches(Order(batch_size=HISTORIES_AT_ONCE))
-    for batch, output in outputs(model, batches, num_rows=reader.num_rows, title=title):
+    order = Order(batch_size=HISTORIES_AT_ONCE, worker=workers.rank, num_workers=workers.count)
+    for batch, output in outputs(model, reader.batches(order), num_rows=reader.num_rows_of(order), title=title):
         if output.query is None:
             raise ValueError("the network gives no query")
         ids = batch.ids[items.seen] if items.seen else None

@@ -106,11 +106,19 @@ class ClickObjective:
     def __init__(self, label_weights: Tensor) -> None:
         self.label_weights = label_weights
 
-    def __call__(self, output: Output, batch: Batch) -> Tensor:
-        """The loss of a batch, with the network's own terms added."""
+    def mass(self, batch: Batch) -> Tensor:
+        """What each label's loss is a mean over: the weights of the rows that have it, ``(L,)``."""
+        if batch.labels is None:
+            raise ValueError("a click objective needs a batch with labels")
+        known = ~batch.labels.isnan()
+        return known.sum(dim=0) if batch.weights is None else (known * batch.weights.unsqueeze(1)).sum(dim=0)
+
+    def __call__(self, output: Output, batch: Batch, scale: Tensor | None = None) -> Tensor:
+        """The loss of a batch, each label's multiplied by ``scale (L,)``, with the network's own terms added."""
         if output.logits is None or batch.labels is None:
             raise ValueError("a click objective needs a network with logits and a batch with labels")
-        loss = click_loss(output.logits, batch.labels, row_weights=batch.weights, label_weights=self.label_weights)
+        weights = self.label_weights if scale is None else self.label_weights * scale
+        loss = click_loss(output.logits, batch.labels, row_weights=batch.weights, label_weights=weights)
         return loss + sum(output.aux.values(), start=torch.zeros((), device=loss.device))
 
 

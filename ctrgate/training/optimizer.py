@@ -73,8 +73,8 @@ class Optimizer:
         self._adam.step()
         if isinstance(self._rule, FusedRule) and self._rule.decay and (number + 1) % self._rule.decay_every == 0:
             with torch.no_grad():
-                for _, weight in self._model.lookups.tables():
-                    weight.mul_(1 - self._rule.decay * self.factor)
+                for shard in self._model.lookups.shards():
+                    shard.weight.mul_(1 - self._rule.decay * self.factor)
         self._model.lookups.zero_padding()
 
     @property

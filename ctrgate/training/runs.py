@@ -31,7 +31,7 @@ __all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
 
 _PACKAGES = ("torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "pyarrow", "numpy", "mlflow", "ray")
 # Settings that change neither the data nor the result; a run may be resumed with others.
-_FREE = (("train", "checkpoint_every"), ("train", "restart"), ("prepare", "dry_run"))
+_FREE = (("train", "checkpoint_every"), ("train", "restart"), ("train", "workers"), ("prepare", "dry_run"))
 
 
 @settings
@@ -197,6 +197,7 @@ class _Plain:
     train: Any = None
     select: Any = None
     tracking: Any = None
+    cluster: Any = None
 
     def sections(self) -> dict[str, Any]:
         """The sections by name."""
@@ -205,7 +206,7 @@ class _Plain:
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings that differ, by path; only those that bear on the result."""
-    compared = [name for name in earlier if name not in ("runs", "name", "tracking")]
+    compared = [name for name in earlier if name not in ("runs", "name", "tracking", "cluster")]
     return [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
 
 

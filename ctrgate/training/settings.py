@@ -61,8 +61,10 @@ class TrainSettings:
     """Steps between checkpoints within an epoch; one is always written at its end."""
     buffer_row_groups: Count = 8
     """Row groups (65,536 rows each) that are shuffled together and in memory at once."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that train together, started by Ray (see ``cluster``); 0 trains in this one without Ray."""
     threads: Count | None = None
-    """Of torch; by default its own choice."""
+    """Of torch, in each worker; by default its own choice."""
     warm_start: WarmStart | None = None
     """The earlier run whose weights this one starts from; null for a start from the seed."""
     restart: bool = False

@@ -19,6 +19,7 @@ from ctrgate.metrics.pooled import pool
 from ctrgate.training.model import CtrModel
 from ctrgate.training.objective import ClickObjective
 from ctrgate.training.predict import EVALUATION_BATCH, outputs
+from ctrgate.training.workers import ALONE, Workers
 
 __all__ = ["ClickTask", "Task", "logits_of"]
 
@@ -40,12 +41,22 @@ class Task(Protocol):
         """What a step is made of, from a batch of the train rows; draws from torch's generator."""
         ...
 
-    def loss(self, output: Output, batch: Batch) -> Tensor:
-        """The loss of such a batch, the network's own terms included."""
+    def mass(self, batch: Batch) -> Tensor:
+        """What each part of the loss is a mean over, ``(K,)``: sums of weights."""
+        ...
+
+    def loss(self, output: Output, batch: Batch, scale: Tensor | None = None) -> Tensor:
+        """The loss of such a batch, the network's own terms included.
+
+        Args:
+            output: Of the network.
+            batch: What it has seen.
+            scale: What each part is multiplied by, ``(K,)``; None for ones.
+        """
         ...
 
     def measure(self, model: CtrModel, reader: Reader, *, title: str) -> dict[str, float]:
-        """The metrics on every row of a split, those that can be monitored among them."""
+        """The metrics on every row of a split, those that can be monitored among them; the same in every worker."""
         ...
 
 
@@ -54,33 +65,39 @@ class ClickTask:
 
     Args:
         objective: The loss.
+        workers: The processes that train; each measures its slice of the rows.
     """
 
     larger_is_better: Mapping[str, bool] = {"auc": True, "gauc": True, "auc_minus_log_loss": True, "log_loss": False}
     shown: Mapping[str, str] = {"auc": "AUC", "log_loss": "log loss"}
 
-    def __init__(self, objective: ClickObjective) -> None:
-        self._objective = objective
+    def __init__(self, objective: ClickObjective, workers: Workers = ALONE) -> None:
+        self._objective, self._workers = objective, workers
 
     def example(self, batch: Batch) -> Batch:
         return batch
 
-    def loss(self, output: Output, batch: Batch) -> Tensor:
-        return self._objective(output, batch)
+    def mass(self, batch: Batch) -> Tensor:
+        return self._objective.mass(batch)
+
+    def loss(self, output: Output, batch: Batch, scale: Tensor | None = None) -> Tensor:
+        return self._objective(output, batch, scale)
 
     def measure(self, model: CtrModel, reader: Reader, *, title: str) -> dict[str, float]:
         """AUC, log loss, their difference and, with users, grouped AUC of the first label."""
-        batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
+        workers = self._workers
+        order = Order(batch_size=EVALUATION_BATCH, worker=workers.rank, num_workers=workers.count)
         logits, labels, weights, groups = [], [], [], []
-        for batch, part in logits_of(model, batches, num_rows=reader.num_rows, title=title):
+        mine = reader.num_rows_of(order)
+        for batch, part in logits_of(model, reader.batches(order), num_rows=mine, title=title):
             logits.append(part[:, 0])
             labels.append(_array(batch.labels[:, 0] if batch.labels is not None else None))
             weights.append(_array(batch.weights))
             groups.append(_array(batch.groups))
-        y, s = _joined(labels), np.concatenate(logits)
+        y, s = self._joined(labels), workers.joined(np.concatenate(logits))
         if y is None:
             raise DataError(f"{title} has no labels")
-        w, g, known = _joined(weights), _joined(groups), ~np.isnan(y)
+        w, g, known = self._joined(weights), self._joined(groups), ~np.isnan(y)
         w, g = (None if part is None else part[known] for part in (w, g))
         pooled = pool(y[known], s[known], weights=w)
         if pooled.one_class:
@@ -92,6 +109,10 @@ class ClickTask:
         if g is not None:
             measured["gauc"] = grouped_auc(y[known], s[known], g, weights=w).value
         return measured
+
+    def _joined(self, parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+        present = [part for part in parts if part is not None]
+        return self._workers.joined(np.concatenate(present)) if present else None
 
 
 def logits_of(
@@ -110,8 +131,3 @@ def logits_of(
 
 def _array(tensor: Tensor | None) -> NDArray[np.float64] | None:
     return None if tensor is None else tensor.numpy()
-
-
-def _joined(parts: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
-    present = [part for part in parts if part is not None]
-    return np.concatenate(present) if present else None

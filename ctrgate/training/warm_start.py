@@ -11,10 +11,11 @@ from torch import Tensor
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.features.prepared import Prepared
 from ctrgate.models.inputs import TablesConfig
-from ctrgate.training.checkpoint import load_network, optimizer_state, table_parts
+from ctrgate.training.checkpoint import load_network, optimizer_state
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunFolder, RunSettings, settings_of
+from ctrgate.training.saved_tables import SavedTables
 from ctrgate.training.settings import WarmStart
 
 __all__ = ["earlier_run", "warm_start"]
@@ -67,27 +68,30 @@ def warm_start(
     Raises:
         ArtifactError: Where the checkpoint is damaged, or of a network or tables of another shape.
     """
-    parts = table_parts(checkpoint)
-    states = {spec.name: state for spec, state in model.lookups.states()}
+    saved = SavedTables(checkpoint)
     with torch.no_grad():
-        for spec, weight in model.lookups.tables():
-            rows = parts.get(f"{spec.name}|rows")
-            if rows is None or rows.size(1) != spec.dim or len(rows) > spec.num_rows:
-                found = "nothing" if rows is None else tuple(rows.shape)
+        for shard in model.lookups.shards():
+            spec, key = shard.spec, f"{shard.spec.name}|rows"
+            found = saved.shape(key)
+            if found is None or found[1] != spec.dim or found[0] > spec.num_rows:
+                named = "nothing" if found is None else found
                 raise ArtifactError(
-                    f"{checkpoint}: table {spec.name} should be at most {(spec.num_rows, spec.dim)}, holds {found}; "
+                    f"{checkpoint}: table {spec.name} should be at most {(spec.num_rows, spec.dim)}, holds {named}; "
                     "start warm from a run with the same features and tables.dim"
                 )
-            weight[: len(rows), : spec.dim] = rows.to(weight.device)
+            old = slice(shard.rows.start, min(shard.rows.stop, found[0]))
+            num_old = max(0, old.stop - old.start)
+            if num_old:
+                shard.seen[:num_old].copy_(saved.read(key, rows=old, columns=shard.columns))
             if tables.unknown_share:
-                weight[len(rows) :, : spec.dim] = rows[_UNKNOWN_ROW].to(weight.device)
-            if warm.optimizer != "drop":
-                for name, state in states[spec.name].items():
-                    kept = parts[f"{spec.name}|{name}"]
-                    state[: len(kept)].copy_(kept * warm.decay if warm.optimizer == "decay" else kept)
+                shard.seen[num_old:].copy_(saved.read(key, rows=_UNKNOWN_ROW, columns=shard.columns))
+            if warm.optimizer != "drop" and num_old:
+                for name, state in shard.state.items():
+                    kept = saved.read(f"{spec.name}|{name}", rows=old, columns=shard.columns)
+                    state[:num_old].copy_(kept * warm.decay if warm.optimizer == "decay" else kept)
     load_network(model, checkpoint)
     if warm.optimizer != "drop":
-        gathered = optimizer_state(checkpoint, parts)
+        gathered = optimizer_state(checkpoint)
         optimizer.load({name: _grown(state, optimizer.parameters[name]) for name, state in gathered.items()})
 
 

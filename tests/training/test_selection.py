@@ -59,7 +59,7 @@ def test_the_way_back_restores_every_weight_and_keeps_the_gates(
         begin(fit)
         seen.append(fit.progress.rewound)
         at = {spec.name: rows[:, : spec.dim].clone() for spec, rows in fit.model.lookups.tables()}
-        at |= {f"{spec.name}|{n}": s.clone() for spec, of in fit.model.lookups.states() for n, s in of.items()}
+        at |= {f"{of.spec.name}|{n}": s.clone() for of in fit.model.lookups.shards() for n, s in of.state.items()}
         at |= {name: value.clone() for name, value in fit.model.network.state_dict().items()}
         if fit.progress.epoch == rewind_epoch and not fit.progress.rewound:
             fit.start = at
@@ -86,11 +86,11 @@ def test_a_kill_anywhere_ends_bit_for_bit_as_an_undisturbed_run(
     trained(whole)
     step, done = loop.Fit._step, []
 
-    def dying(fit: loop.Fit, batch: object) -> torch.Tensor:
+    def dying(fit: loop.Fit, batch: object, *, asked: bool) -> object:
         if len(done) == steps:
             raise KeyboardInterrupt
         done.append(1)
-        return step(fit, batch)
+        return step(fit, batch, asked=asked)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop.Fit, "_step", dying)

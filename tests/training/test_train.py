@@ -56,11 +56,11 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Let the loop die in the middle of a step, as at a kill."""
     original, done = loop.Fit._step, []
 
-    def step(fit: loop.Fit, batch: object) -> torch.Tensor:
+    def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
         if len(done) == steps:
             raise Stop
         done.append(1)
-        return original(fit, batch)
+        return original(fit, batch, asked=asked)
 
     monkeypatch.setattr(loop.Fit, "_step", step)
 
@@ -103,10 +103,10 @@ def test_a_signal_at_the_last_step_of_an_epoch_and_a_kill_within_the_rename_lose
     with monkeypatch.context() as patched:
         original = loop.Fit._step
 
-        def step(fit: loop.Fit, batch: object) -> torch.Tensor:
+        def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
             if fit.progress.step == 12:  # the 13th and last step of the first epoch
                 os.kill(os.getpid(), signal.SIGTERM)
-            return original(fit, batch)
+            return original(fit, batch, asked=asked)
 
         patched.setattr(loop.Fit, "_step", step)
         with pytest.raises(Interrupted, match="after step 13"):
@@ -204,11 +204,11 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     trained(whole)
     original, done, before = loop.Fit._step, [], signal.getsignal(number)
 
-    def step(fit: loop.Fit, batch: object) -> torch.Tensor:
+    def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
         done.append(1)
         if len(done) == 8:
             os.kill(os.getpid(), number)
-        return original(fit, batch)
+        return original(fit, batch, asked=asked)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop.Fit, "_step", step)

@@ -1,0 +1,170 @@
+"""Training on several workers: Ray Train starts them, sees them die, and starts them again from the last checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from ctrgate.cluster.ray import ray, started
+from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
+from ctrgate.errors import ClusterError, CtrgateError, Interrupted
+from ctrgate.progress import console
+from ctrgate.training.workers import Workers
+
+__all__ = ["train_on_workers"]
+
+Work = Callable[[Mapping[str, Any], Workers], None]
+
+
+def train_on_workers(
+    work: Work, settings: Mapping[str, Any], *, num_workers: int, cluster: ClusterConfig, folder: Path
+) -> None:
+    """Run a function in every worker; a worker that is lost costs the steps since the last checkpoint.
+
+    Args:
+        work: A module's function, given the settings and which worker it is; torch's process group is there.
+        settings: Plain values.
+        num_workers: How many.
+        cluster: Where.
+        folder: The run's, which all workers share; ``workers.log`` there holds what the first one says, ``ray`` what
+            Ray notes.
+
+    Raises:
+        Interrupted: After Ctrl-C or SIGTERM, with the state saved.
+        CtrgateError: What a worker raised of that kind.
+        ClusterError: Where workers were lost more often than ``cluster.max_failures``, or Ray could not start them.
+    """
+    stop, log = folder / STOP_FILE, folder.resolve() / "workers.log"
+    stop.unlink(missing_ok=True)
+    log.touch()
+    with started(cluster, num_cpus=num_workers * cluster.cpus_per_worker):
+        trainer = ray.train.torch.TorchTrainer(
+            _in_worker,
+            train_loop_config={"work": work, "settings": settings, "log": str(log)},
+            torch_config=ray.train.torch.TorchConfig(backend="gloo", timeout_s=cluster.patience_seconds),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=num_workers, resources_per_worker={"CPU": cluster.cpus_per_worker}
+            ),
+            run_config=ray.train.RunConfig(
+                name="ray",
+                storage_path=str(folder.resolve()),
+                failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+                worker_runtime_env={"env_vars": _environment(cluster)},
+            ),
+        )
+        with _stop_by_file(stop) as requested, _shown(log):
+            try:
+                trainer.fit()
+            except ray.train.TrainingFailedError as error:
+                raise _own(error, cluster=cluster) from error
+    if stop.exists():
+        stop.unlink()
+        number = requested[0] if requested else signal.SIGTERM
+        raise Interrupted(
+            f"stopped by {number.name}; the state is saved, the same command goes on from there", signal_number=number
+        )
+
+
+def _in_worker(arguments: Mapping[str, Any]) -> None:
+    """One attempt of one worker."""
+    context = ray.train.get_context()
+    workers = Workers(rank=context.get_world_rank(), count=context.get_world_size())
+    logging.getLogger().setLevel(logging.WARNING)  # Ray sets it to INFO, and FBGEMM then lists all of its settings
+    console.quiet = not workers.is_first
+    with open(arguments["log"], "a", buffering=1, encoding="utf-8") as log:
+        console.file = log  # as Ray's way of passing on what workers print adds much of its own
+        try:
+            arguments["work"](arguments["settings"], workers)
+        except Interrupted:  # the state is saved; whoever asked knows
+            return
+        finally:
+            console.file = sys.stderr
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+
+
+def _environment(cluster: ClusterConfig) -> dict[str, str]:
+    threads = str(max(1, int(cluster.cpus_per_worker)))
+    return {"OMP_NUM_THREADS": threads, "POLARS_MAX_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}
+
+
+def _own(error: Exception, *, cluster: ClusterConfig) -> CtrgateError:
+    """What to tell of a failed training: a worker's own error where it has one, else the first."""
+    failures: Mapping[int, BaseException] = getattr(error, "worker_failures", {})
+    causes = [cause for failure in failures.values() for cause in _causes(failure)]
+    for cause in causes:
+        if isinstance(cause, CtrgateError):
+            return cause
+    told = "; ".join(f"worker {rank}: {failure}" for rank, failure in failures.items()) or str(error)
+    return ClusterError(
+        f"training on workers failed {cluster.max_failures + 1} times (cluster.max_failures); the same command goes on "
+        f"from the last checkpoint. {told}"
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        inner = getattr(seen, "cause", None)
+        seen = inner if isinstance(inner, BaseException) else seen.__cause__
+
+
+@contextmanager
+def _shown(log: Path) -> Iterator[None]:
+    """Print what is added to a file while a block runs."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        with log.open(encoding="utf-8") as file:
+            file.seek(0, 2)
+            while True:
+                last = ended.wait(0.5)  # before reading, so that nothing is missed at the end
+                text = file.read()
+                if text:
+                    console.print(text, end="", markup=False)
+                if last:
+                    return
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def _stop_by_file(file: Path) -> Iterator[list[signal.Signals]]:
+    """Turn the first Ctrl-C or SIGTERM into a file that workers look for; a second one acts at once."""
+    requested: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield requested
+        return
+    watched = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in watched}
+
+    def request(number: int, _: FrameType | None) -> None:
+        requested.append(signal.Signals(number))
+        file.touch()
+        console.print(f"{requested[0].name}: saving after this step (once more to stop at once)")
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in watched:
+        signal.signal(number, request)
+    try:
+        yield requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
