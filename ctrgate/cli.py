@@ -25,7 +25,19 @@ from ctrgate.errors import ConfigError, CtrgateError
 
 __all__ = ["ALIASES", "VERBS", "main"]
 
-VERBS = ("schema", "validate", "prepare", "train", "evaluate", "widths", "report", "export", "score", "doctor")
+VERBS = (
+    "schema",
+    "validate",
+    "prepare",
+    "train",
+    "evaluate",
+    "widths",
+    "report",
+    "compare",
+    "export",
+    "score",
+    "doctor",
+)
 ALIASES = {"predict": "score"}
 
 

@@ -13,7 +13,17 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["explained_variance", "heat_map", "horizontal_bars", "learning_curve", "reliability", "roc", "to_svg"]
+__all__ = [
+    "explained_variance",
+    "forest",
+    "heat_map",
+    "horizontal_bars",
+    "learning_curve",
+    "reliabilities",
+    "reliability",
+    "roc",
+    "to_svg",
+]
 
 # Each colour is used for one thing, so that a page can replace it by its own for light and dark.
 _INK, _FAINT, _LINE, _SECOND = "#1d2733", "#c9d1da", "#2563c9", "#c2571a"
@@ -80,10 +90,14 @@ def reliability(curve: Mapping[str, Sequence[float]]) -> Figure:
         curve: ``predicted``, ``observed``, ``low`` and ``high``, by bin. Where all are above 0 and span more than a
             factor of 30, as rare clicks do, the axes are logarithmic.
     """
+    return reliabilities({"": curve})
+
+
+def reliabilities(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """The same of up to two models by name; the second has the second colour."""
     figure = _figure()
     panel = figure.subplots()
-    predicted, observed = list(curve["predicted"]), list(curve["observed"])
-    values = predicted + observed
+    values = [value for curve in curves.values() for key in ("predicted", "observed") for value in curve[key]]
     if min(values) > 0 and max(values) > 30 * min(values):
         panel.set(xscale="log", yscale="log")
         ends = (min(values) / 1.5, min(1.0, max(values) * 1.5))
@@ -91,10 +105,50 @@ def reliability(curve: Mapping[str, Sequence[float]]) -> Figure:
         margin = 0.05 * max(max(values) - min(values), 0.01)
         ends = (max(0.0, min(values) - margin), min(1.0, max(values) + margin))
     panel.plot(ends, ends, color=_FAINT, linewidth=1)
-    panel.vlines(predicted, curve["low"], curve["high"], color=_LINE, linewidth=1, alpha=0.6)
-    panel.plot(predicted, observed, "o-", color=_LINE, linewidth=1.2, markersize=4)
+    for color, (name, curve) in zip((_LINE, _SECOND), curves.items(), strict=False):
+        panel.vlines(curve["predicted"], curve["low"], curve["high"], color=color, linewidth=1, alpha=0.6)
+        panel.plot(curve["predicted"], curve["observed"], "o-", color=color, linewidth=1.2, markersize=4, label=name)
+    if len(curves) > 1:
+        panel.legend(frameon=False, fontsize=9, labelcolor=_INK)
     panel.set(xlabel="predicted click rate", ylabel="seen click rate", xlim=ends, ylim=ends)
     _style(panel)
+    return figure
+
+
+def forest(
+    labels: Sequence[str],
+    values: Sequence[float],
+    *,
+    intervals: Sequence[tuple[float, float]],
+    xlabel: str,
+    faint: Sequence[bool] | None = None,
+) -> Figure:
+    """Differences with their intervals, the first on top, beside the line of no difference.
+
+    An interval wholly above 0 has the first colour, one wholly below it the second, and one that holds 0 neither.
+
+    Args:
+        labels: Cut where they are long.
+        values: The differences.
+        intervals: Low and high of each.
+        xlabel: Of the values.
+        faint: Those that deserve less attention.
+    """
+    figure = Figure(figsize=(_WIDTH, 0.75 + 1.25 * _BAR * len(labels)), layout="constrained")
+    panel = figure.subplots()
+    panel.axvline(0, color=_INK, linewidth=0.8)
+    pale = faint if faint is not None else [False] * len(labels)
+    for place, (value, (low, high), is_pale) in enumerate(zip(values, intervals, pale, strict=True)):
+        color = _LINE if low > 0 else _SECOND if high < 0 else _INK
+        alpha = 0.4 if is_pale else 1.0
+        panel.hlines([place], [low], [high], color=color, linewidth=1.6, alpha=alpha)
+        panel.plot([value], [place], "o", color=color, markersize=5, alpha=alpha)
+    panel.set_yticks(range(len(labels)), [_cut(label) for label in labels])
+    panel.set(xlabel=xlabel, ylim=(len(labels) - 0.4, -0.6))
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    _style(panel)
+    panel.grid(visible=False, axis="y")
+    panel.tick_params(axis="y", length=0)
     return figure
 
 

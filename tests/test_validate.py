@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -20,6 +19,9 @@ from ctrgate.config import load
 from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.prepare import Config as PrepareConfig
 from ctrgate.prepare import run as prepare
+from ctrgate.validation.day import check_files
+from ctrgate.validation.expectations import load as expected
+from ctrgate.validation.result import Validation
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CTRGATE_DATA") or ROOT / "../shared/data")
@@ -107,6 +109,14 @@ def test_a_stop_gives_3_and_leaves_report_and_json(run_file: Path, capfd: pytest
     assert json.loads(capfd.readouterr().out)["findings"] == {"note": 1, "warn": 0, "stop": 0}
 
 
+def test_a_day_without_rows_has_its_page_too(run_file: Path) -> None:
+    schema.run(load(run_file, schema.Config))
+    clicks(6).clear().write_parquet("day.parquet")
+    with pytest.raises(HeldBackError, match=r"\(empty\); stop empty: expected rows; found none in day\.parquet"):
+        validate.run(load(run_file, validate.Config, ["validate.files=day.parquet"]))
+    assert "none in day.parquet" in Path("validation/clicks/index.html").read_text()
+
+
 def test_what_is_written_is_the_same_each_time_and_needs_nothing_from_outside(run_file: Path) -> None:
     schema.run(load(run_file, schema.Config))
     clicks(6).with_columns(price=pl.col("price") * 9).write_parquet("day.parquet")
@@ -158,39 +168,31 @@ def test_every_kind_of_feature_can_be_validated(dense_run: Any, tmp_path: Path) 
     assert told["columns"]["image"]["nulls"] == pytest.approx(0.1, abs=0.1)
 
 
-Checked = Callable[..., dict[str, Any]]
+Checked = Callable[..., Validation]
 
 
 @pytest.fixture(scope="module")
 def frappe(tmp_path_factory: pytest.TempPathFactory) -> Checked:
     """Check rows of Frappe by what its train rows look like."""
-    folder = tmp_path_factory.mktemp("frappe")
-    run_file = ROOT / "configs" / "experiments" / "frappe_final_mlp.yaml"
-    places = [f"schema.file={folder}/e.yaml", f"prepare.into={folder}/none"]
-    raw = f"{DATA}/frappe_x1"
-    splits = [f"dataset.splits={{train: {raw}/train.parquet, valid: {raw}/valid.parquet, test: {raw}/test.parquet}}"]
-    schema.run(load(run_file, schema.Config, places + splits))
+    folder, raw = tmp_path_factory.mktemp("frappe"), DATA / "frappe_x1"
+    splits = f"dataset.splits={{train: {raw}/train.parquet, valid: {raw}/valid.parquet, test: {raw}/test.parquet}}"
+    places = [splits, f"schema.file={folder}/e.yaml", f"prepare.into={folder}/none"]
+    config = load(ROOT / "configs" / "experiments" / "frappe_final_mlp.yaml", schema.Config, places)
+    schema.run(config)
 
-    def check(rows: pl.DataFrame | None = None) -> dict[str, Any]:
-        files = []
-        if rows is not None:
-            rows.write_parquet(folder / "day.parquet")
-            files = [f"validate.files={folder}/day.parquet"]
-        config = load(run_file, validate.Config, [*places, *splits, *files, f"validate.into={folder}/out"])
-        with contextlib.suppress(HeldBackError):
-            validate.run(config)
-        found: dict[str, Any] = json.loads((folder / "out" / "validation.json").read_text())
-        return found
+    def check(rows: pl.DataFrame) -> Validation:
+        rows.write_parquet(folder / "day.parquet")
+        return check_files(config.dataset, [f"{folder}/day.parquet"], expectations=expected(f"{folder}/e.yaml"))
 
     return check
 
 
 @needs_frappe
 def test_frappes_published_test_rows_are_like_its_train_rows(frappe: Checked) -> None:
-    found = frappe()
-    assert found["num_rows"] == 28_860
-    assert found["findings"] == []
-    assert max(column["psi"] or 0 for column in found["columns"].values()) < 0.05
+    found = frappe(pl.read_parquet(DATA / "frappe_x1" / "test.parquet"))
+    assert found.num_rows == 28_860
+    assert found.findings == ()
+    assert max(column.psi or 0 for column in found.columns.values()) < 0.05
 
 
 @needs_frappe
@@ -207,8 +209,7 @@ def test_frappes_published_test_rows_are_like_its_train_rows(frappe: Checked) ->
 )
 def test_a_fault_planted_in_frappe_is_found(frappe: Checked, rule: str, column: str, change: Any) -> None:
     rows = pl.read_parquet(DATA / "frappe_x1" / "test.parquet")
-    found = [finding for finding in frappe(change(rows))["findings"] if finding["rule"] == rule]
-    assert [finding.get("column", "") for finding in found] == [column]
+    assert [finding.column for finding in frappe(change(rows)).findings if finding.rule == rule] == [column]
 
 
 @needs_movielens

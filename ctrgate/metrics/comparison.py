@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from ctrgate.metrics.calibration import ece, reliability, sigmoid
 from ctrgate.metrics.measured import Measured
 from ctrgate.metrics.paired import PairedRows
 from ctrgate.metrics.paired_auc import PairedGroupedAuc, paired_auc, paired_grouped_auc
-from ctrgate.metrics.paired_bootstrap import Resampled, bootstrap_differences
+from ctrgate.metrics.paired_bootstrap import bootstrap_errors
 from ctrgate.metrics.paired_means import cluster_sums, paired_calibration, paired_entropy, paired_log_loss
 from ctrgate.metrics.pooled import pool
 from ctrgate.metrics.score_shift import population_stability
@@ -70,8 +70,8 @@ def compare_pairs(
     Returns:
         ``num_rows``, ``num_positives``, ``num_users`` (None without), ``click_rate``; ``metrics``: by name
         ``larger_is_better``, ``a``, ``b`` and ``difference`` (B less A), each with ``value``, ``low``, ``high``,
-        ``standard_error`` and ``degrees``, then ``bootstrap`` (None or ``low``, ``high``, ``standard_error``,
-        ``num_resamples``) and ``verdict`` on B; AUC also ``independent_rows``, grouped AUC ``num_groups`` and
+        ``standard_error`` and ``degrees``, then ``bootstrap`` (None, or the difference with the error of
+        resampled users) and ``verdict`` on B; AUC also ``independent_rows``, grouped AUC ``num_groups`` and
         ``num_rows``; ``ece`` and ``reliability`` of ``a`` and ``b``; ``scores``: the mean probability of each, and
         ``stability_index``.
     """
@@ -82,16 +82,16 @@ def compare_pairs(
         "calibration_ratio": paired_calibration(sums),
     }
     pairs = {name: (of.a, of.b, of.difference) for name, of in {"auc": area, "gauc": grouped, **means}.items() if of}
-    resampled: dict[str, Resampled] = {}
+    errors: dict[str, float] = {}
     if grouped is not None and num_resamples:
-        resampled = bootstrap_differences(
-            rows, sums=sums, grouped=grouped, seed=seed, num_resamples=num_resamples, level=level, advance=advance
+        errors = bootstrap_errors(
+            rows, sums=sums, grouped=grouped, seed=seed, num_resamples=num_resamples, advance=advance
         )
     metrics: dict[str, Any] = {
         name: {
             "larger_is_better": LARGER_IS_BETTER[name],
             **{key: one.to_json(level) for key, one in zip(("a", "b", "difference"), of, strict=True)},
-            "bootstrap": resampled[name].to_json() if name in resampled else None,
+            "bootstrap": replace(of[2], standard_error=errors[name]).to_json(level) if name in errors else None,
             "verdict": verdict(of[2], level=level, larger_is_better=LARGER_IS_BETTER[name]),
         }
         for name, of in pairs.items()

@@ -1,56 +1,35 @@
-"""All differences of two models at once by resampling users, as a check on the errors that formulas give."""
+"""The errors of all differences of two models at once by resampling users, as a check on those that formulas give."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctrgate.metrics.arrays import Floats
-from ctrgate.metrics.intervals import percentile_interval
 from ctrgate.metrics.paired import PairedRows
 from ctrgate.metrics.paired_auc import PairedGroupedAuc
 from ctrgate.metrics.paired_means import ClusterSums
 
-__all__ = ["Resampled", "bootstrap_differences"]
+__all__ = ["bootstrap_errors"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resampled:
-    """A difference over resampled users.
-
-    Args:
-        low, high: The percentile interval.
-        standard_error: The spread of the resampled values.
-        num_resamples: Those in which the difference exists.
-    """
-
-    low: float
-    high: float
-    standard_error: float
-    num_resamples: int
-
-    def to_json(self) -> dict[str, float | None]:
-        """Plain values, None for NaN."""
-        return {name: None if math.isnan(part) else part for name, part in vars(self).items()}
-
-
-def bootstrap_differences(
+def bootstrap_errors(
     rows: PairedRows,
     *,
     sums: ClusterSums,
     grouped: PairedGroupedAuc,
     seed: int,
     num_resamples: int = 200,
-    level: float = 0.95,
     advance: Callable[[], None] = lambda: None,
-) -> dict[str, Resampled]:
-    """B less A in each metric, over users that come a Poisson(1) number of times each, with all their rows.
+) -> dict[str, float]:
+    """The spread of B less A in each metric over users that come a Poisson(1) number of times, with all their rows.
 
-    Both models and all metrics see the same draws. Rows are sorted once per model; a resample is then O(n).
+    Both models and all metrics see the same draws. Rows are sorted once per model; a resample is then O(n). An interval
+    is made of an error by Student's t, see ``Measured``: the percentiles of the draws alone know nothing of how few
+    users weigh most, and miss 8 % of the time where they should 5 % (600 users of very unequal size).
 
     Args:
         rows: With users.
@@ -58,11 +37,11 @@ def bootstrap_differences(
         grouped: ``paired_grouped_auc(rows)``.
         seed: Of the draws.
         num_resamples: How many; 200 know a standard error to some 5 %.
-        level: Of the percentile interval.
         advance: Called after each resample.
 
     Returns:
-        By metric: ``auc``, ``gauc``, ``log_loss``, ``normalized_entropy``, ``calibration_ratio``.
+        By metric the standard error, NaN where none is known: ``auc``, ``gauc``, ``log_loss``, ``normalized_entropy``,
+        ``calibration_ratio``.
     """
     ordered_a, ordered_b = _Ordered(rows, rows.a), _Ordered(rows, rows.b)
     stacked, apart = sums.stacked(), grouped.rows * (grouped.aucs_b - grouped.aucs_a)
@@ -78,7 +57,7 @@ def bootstrap_differences(
         for name, value in values.items():
             found.setdefault(name, []).append(value)
         advance()
-    return {name: _resampled(np.array(values), level=level) for name, values in found.items()}
+    return {name: _spread(np.array(values)) for name, values in found.items()}
 
 
 class _Ordered:
@@ -127,8 +106,7 @@ def _means(total: Floats) -> dict[str, float]:
     }
 
 
-def _resampled(values: Floats, *, level: float) -> Resampled:
-    interval = percentile_interval(math.nan, resampled=values, level=level)
+def _spread(values: Floats) -> float:
+    """Their standard deviation, those left out in which the metric does not exist."""
     known = values[~np.isnan(values)]
-    error = float(known.std(ddof=1)) if len(known) > 1 else math.nan
-    return Resampled(low=interval.low, high=interval.high, standard_error=error, num_resamples=len(known))
+    return float(known.std(ddof=1)) if len(known) > 1 else math.nan

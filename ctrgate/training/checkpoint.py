@@ -161,7 +161,7 @@ class Checkpoints:
         optimizer.set_factor(progress.factor)
         random = _load(folder / "random.safetensors")["torch"]
         if self._workers.rank < len(random):
-            torch.set_rng_state(random[self._workers.rank])
+            torch.set_rng_state(random[self._workers.rank].clone())  # torch reads a view's storage from its start
         return progress
 
 

@@ -66,10 +66,12 @@ class Book:
         self.expectations, self.how = expectations, how
         self.findings: list[Finding] = []
 
-    def write(self, rule: Rule, *, expected: str, found: str, remedy: str, **about: Any) -> None:
-        """Add a finding; ``about`` are the fields of ``Finding`` that say what it is about."""
+    def write(
+        self, rule: Rule, *, expected: str, found: str, remedy: str, by_chance: bool = False, **about: Any
+    ) -> None:
+        """Add a finding, a note where chance explains it; ``about`` are the fields that say what it is about."""
         own = self.expectations.severity_of(rule, column=about.get("column", ""))
-        severity = own or getattr(self.how.severities, rule)
+        severity = "note" if by_chance else own or getattr(self.how.severities, rule)
         self.findings.append(
             Finding(rule=rule, severity=severity, expected=expected, found=found, remedy=remedy, **about)
         )
@@ -156,16 +158,19 @@ def _check_label(name: str, label: LabelCounts, book: Book) -> None:
     num_rows, positives = label.total
     if not num_rows:
         return
+    limits = book.expectations.labels.get(name)
     if positives in (0, num_rows):
+        usual = 0.0 if limits is None else limits.max if positives else 1 - limits.min
+        by_chance = usual**num_rows >= book.how.significance
         book.write(
             "one_class",
             expected=f"rows with and without the label {name}",
-            found=f"all {num_rows:,} rows are {int(positives > 0)}",
+            found=f"all {num_rows:,} rows are {int(positives > 0)}{', as so few may be by chance' if by_chance else ''}",
             remedy="see whether labels were joined, and whether their delay has passed",
+            by_chance=by_chance,
             label=name,
         )
         return
-    limits = book.expectations.labels.get(name)
     if limits is None or num_rows < book.how.min_rows:
         return
     low, high = book.interval(positives, num_rows)

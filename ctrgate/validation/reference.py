@@ -43,7 +43,9 @@ def reference_bins(
         if not columns:
             continue
         with source.reading():
-            for batch in source.rows.select(columns).collect_batches(chunk_size=BATCH_ROWS, engine="streaming"):
+            rows = source.rows.select(columns)
+            # in order, so that what is given up is the same each time
+            for batch in rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"):
                 for one in read:
                     values = batch[one.column]
                     if values.dtype == pl.List:

@@ -145,15 +145,19 @@ def _columns(checked: Validation, expectations: Expectations) -> Section:
     for name, measures in checked.columns.items():
         expected = expectations.columns[name]
         drift = expected.drift if measures.psi is not None else None
-        cells = (f"{measures.nulls:.2%}", f"{expected.nulls:.2%}", _number(measures.psi))
-        limits = (_number(drift.psi if drift else None), _number(measures.js), _number(drift.js if drift else None))
-        rest = (_number(measures.p_value), _number(_first(measures.auc)), _number(measures.low), _number(measures.high))
-        lines.append((name, *cells, *limits, *rest))
+        moved = (measures.psi, drift.psi if drift else None, measures.js, drift.js if drift else None)
+        rest = (_number(measures.low), _number(measures.high))
+        cells = (*map(_share, moved), _share(measures.p_value), _share(_first(measures.auc)), *rest)
+        lines.append((name, f"{measures.nulls:.2%}", f"{expected.nulls:.2%}", *cells))
     return Section(title="Columns", parts=[page.note(_MEASURES), page.table(columns, lines)])
 
 
 def _first(aucs: Mapping[str, float]) -> float | None:
     return next(iter(aucs.values()), None)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _number(value: float | None) -> str:

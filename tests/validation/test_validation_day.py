@@ -179,6 +179,14 @@ def test_a_planted_fault_is_all_that_is_found(week: Any, make_clicks: Clicks, fa
     assert rules(week.check(plant(make_clicks(6, seed=7)))) - also == {rule}
 
 
+def test_a_handful_of_rows_of_one_class_is_only_a_note(week: Any, make_clicks: Clicks) -> None:
+    day = make_clicks(6, seed=7)
+    for value, few, many in ((1, 5, 20), (0, 20, 100)):  # clicks are the rarer class
+        same = day.filter(pl.col("clicked") == value)
+        assert only(week.check(same.head(few)), "one_class").severity == "note"
+        assert only(week.check(same.head(many)), "one_class").severity == "stop"
+
+
 def test_rows_of_other_days_are_found(week: Any, make_clicks: Clicks) -> None:
     how = CheckSettings(since=SEVENTH, until=SEVENTH + DAY)
     day = make_clicks(6, seed=7)
