@@ -33,6 +33,7 @@ def loaded_by(code: str) -> set[str]:
         ("import ctrgate.report", {"matplotlib"}),
         ("import ctrgate.schema", set()),
         ("import ctrgate.validate", {"matplotlib"}),
+        ("import ctrgate.compare", {"matplotlib"}),
         ("import ctrgate.doctor", set()),
         ("import ctrgate.tracking", set()),
         ("import ctrgate.score", {"torch"}),
