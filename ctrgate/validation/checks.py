@@ -165,7 +165,7 @@ def _check_label(name: str, label: LabelCounts, book: Book) -> None:
         book.write(
             "one_class",
             expected=f"rows with and without the label {name}",
-            found=f"all {num_rows:,} rows are {int(positives > 0)}{', as so few may be by chance' if by_chance else ''}",
+            found=f"all {num_rows:,} rows are {int(positives > 0)}" + (", by chance perhaps" if by_chance else ""),
             remedy="see whether labels were joined, and whether their delay has passed",
             by_chance=by_chance,
             label=name,
@@ -226,13 +226,13 @@ def _check_places(
 ) -> None:
     if places.count:
         found, told = f"{places.count:,} {what}", f", such as {places.values}" if places.values else ""
-        about = {"file": places.file, "rows": places.rows, "column": column}
+        about: dict[str, Any] = {"file": places.file, "rows": places.rows, "column": column}
         book.write(rule, expected=expected, found=found + told, remedy=remedy, **about)
 
 
 def _check_column(counts: ColumnCounts, book: Book, *, seen: Profile) -> ColumnMeasures:
     column, expected = counts.watched.column, book.expectations.columns[counts.watched.column]
-    about = {"column": column, "feature": ", ".join(counts.watched.features)}
+    about: dict[str, Any] = {"column": column, "feature": ", ".join(counts.watched.features)}
     num_rows, missing = sum(counts.num_rows.values()), sum(counts.num_missing.values())
     if book.exceeds(missing, num_rows, limit=expected.nulls):
         book.write(
@@ -272,7 +272,7 @@ def _check_column(counts: ColumnCounts, book: Book, *, seen: Profile) -> ColumnM
     )
 
 
-def _check_drift(counts: ColumnCounts, book: Book, *, about: Mapping[str, str], seen: Profile) -> dict[str, Any]:
+def _check_drift(counts: ColumnCounts, book: Book, *, about: Mapping[str, Any], seen: Profile) -> dict[str, Any]:
     """Measures of drift; empty where the column has no reference, or too few rows were seen."""
     expected, bins = book.expectations.columns[counts.watched.column], counts.total_bins
     num_rows = sum(counts.num_rows.values())
@@ -317,7 +317,7 @@ def _most_moved(counts: ColumnCounts, reference: list[float]) -> str:
     return f"{bin_names(counts.expected)[place]} went from {reference[place]:.1%} to {shares[place]:.1%}"
 
 
-def _check_leak(counts: ColumnCounts, book: Book, *, labels: list[str], about: Mapping[str, str]) -> dict[str, float]:
+def _check_leak(counts: ColumnCounts, book: Book, *, labels: list[str], about: Mapping[str, Any]) -> dict[str, float]:
     limit = book.expectations.columns[counts.watched.column].auc
     found = {}
     for label, cells in zip(labels, counts.by_label, strict=True):
