@@ -43,6 +43,7 @@ from ctrgate.training.workers import ALONE, Workers
 
 __all__ = ["Config", "run", "work"]
 
+_TRAINED = "{} is trained already; train.restart=true trains it again"
 _SEEDS_APART = 1_000_003
 """Between the workers' seeds of dropout and sampling; the first has the run's own."""
 
@@ -81,7 +82,9 @@ def run(config: Config) -> dict[str, Any]:
         folder.begin(resolved, seed=config.seed, prepared=prepared)
         if fit is not None:
             _carry_out(config, prepared, fit)
-        elif not folder.checkpoints.progress().finished:
+        elif folder.checkpoints.progress().finished:
+            console.print(_TRAINED.format(folder.path))
+        else:
             _on_workers(config)
         return _summary(config)
 
@@ -121,7 +124,7 @@ def _carry_out(config: Config, prepared: Prepared, fit: Fit) -> None:
         folder.cut_metrics(after_epoch=progress.epoch)
         write_json(folder.path / "model.json", {"parameters": fit.model.num_parameters})
     if progress.finished:
-        console.print(f"{folder.path} is trained already; train.restart=true trains it again")
+        console.print(_TRAINED.format(folder.path))
     else:
         _train(config, fit, encoder=prepared.manifest.encoder)
     if config.select is not None and fit.model.gates is not None and fit.workers.is_first:
