@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from ctrgate.errors import ConfigError
 
-__all__ = ["SECTIONS", "Place", "dump", "load", "load_file", "settings", "to_yaml"]
+__all__ = ["SECTIONS", "Place", "dump", "faults_of", "load", "load_file", "settings", "to_yaml"]
 
 # Every top-level name a run file may have; a verb types those it reads and leaves the others unread.
 SECTIONS = (
@@ -63,7 +63,7 @@ def settings(cls: type[T]) -> type[T]:
     return cast("type[T]", result)
 
 
-def _expand(place: str) -> str:
+def expand(place: str) -> str:
     """Replace ``${NAME}`` and ``${NAME:-default}`` by the environment's value, and a leading ``~``."""
 
     def value(match: re.Match[str]) -> str:
@@ -76,7 +76,7 @@ def _expand(place: str) -> str:
     return os.path.expanduser(re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value, place))
 
 
-Place = Annotated[str, AfterValidator(_expand)]
+Place = Annotated[str, AfterValidator(expand)]
 """A path or URI; ``${NAME:-default}`` takes an environment variable. Relative paths start at the working folder."""
 
 
@@ -122,6 +122,16 @@ def load_file(path: str | Path, into: type[T], *, what: str) -> T:
     except ValidationError as error:
         faults = [_fault(dict(item), adapter) for item in error.errors(include_url=False)]
     raise ConfigError(f"{path} is not {what}:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def faults_of(values: Mapping[str, Any], into: type) -> list[str]:
+    """What keeps plain values from being settings of a class, a line each; none where they are."""
+    adapter = TypeAdapter(into)
+    try:
+        adapter.validate_python(values)
+    except ValidationError as error:
+        return [_fault(dict(item), adapter) for item in error.errors(include_url=False)]
+    return []
 
 
 def dump(config: object) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,9 +20,12 @@ __all__ = [
     "heat_map",
     "horizontal_bars",
     "learning_curve",
+    "learning_curves",
+    "over_time",
     "reliabilities",
     "reliability",
     "roc",
+    "slice_plot",
     "to_svg",
 ]
 
@@ -152,6 +156,42 @@ def forest(
     return figure
 
 
+def over_time(
+    dates: Sequence[str],
+    series: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]],
+    *,
+    ylabel: str,
+    marked: Sequence[str] = (),
+) -> Figure:
+    """Values with their intervals over dates, two series side by side at most.
+
+    Args:
+        dates: All of them, in order; evenly spaced.
+        series: By name, per date the value with the low and high end of its interval, where there is one.
+        ylabel: Of the values.
+        marked: Dates that have a mark below.
+    """
+    figure = Figure(figsize=(1.6 * _WIDTH, _HEIGHT), layout="constrained")
+    panel, place = figure.subplots(), {date: number for number, date in enumerate(dates)}
+    for number, (color, (name, points)) in enumerate(zip((_LINE, _SECOND), series.items(), strict=False)):
+        at = [place[date] + 0.12 * (number - 0.5) for date in points]
+        for x, (_, low, high) in zip(at, points.values(), strict=True):
+            if low is not None and high is not None:
+                panel.vlines([x], [low], [high], color=color, alpha=0.6)
+        panel.plot(
+            at, [value for value, _, _ in points.values()], "o-", color=color, linewidth=1.2, markersize=4, label=name
+        )
+    if marked:
+        low, _high = panel.get_ylim()
+        panel.plot([place[date] for date in marked], [low] * len(marked), "^", color=_INK, markersize=6)
+    step = max(1, -(-len(dates) // 8))
+    panel.set_xticks(range(0, len(dates), step), [dates[number] for number in range(0, len(dates), step)])
+    panel.set(ylabel=ylabel, xlim=(-0.5, len(dates) - 0.5))
+    panel.legend(frameon=False, fontsize=9, labelcolor=_INK)
+    _style(panel)
+    return figure
+
+
 def horizontal_bars(
     labels: Sequence[str],
     values: Sequence[float],
@@ -261,6 +301,66 @@ def explained_variance(curves: Sequence[Sequence[float]], *, kept: Sequence[int]
         if 0 < width <= len(curve):
             panel.plot([width], [curve[width - 1]], "o", color=_LINE, markersize=4)
     panel.set(xlabel="components", ylabel="share of the variance", ylim=(0, 1.03))
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    _style(panel)
+    return figure
+
+
+def slice_plot(
+    places: Sequence[Any], values: Sequence[float], *, label: str, ylabel: str, log: bool, best: int, pale: Sequence[bool]
+) -> Figure:
+    """What runs reached over one of their settings.
+
+    Args:
+        places: Each run's setting: numbers, or anything else, which is set out evenly.
+        values: What each reached.
+        label: Of the setting.
+        ylabel: Of the values.
+        log: Whether the setting's axis is logarithmic.
+        best: The run that has the second colour.
+        pale: Runs that deserve less attention.
+    """
+    figure = Figure(figsize=(_WIDTH, 0.8 * _HEIGHT), layout="constrained")
+    panel = figure.subplots()
+    numbers = all(isinstance(place, int | float) and not isinstance(place, bool) for place in places)
+    names = [] if numbers else sorted({str(place) for place in places})
+    at = list(places) if numbers else [names.index(str(place)) for place in places]
+    for place, value, is_pale in zip(at, values, pale, strict=True):
+        panel.plot([place], [value], "o", color=_LINE, markersize=5, alpha=0.3 if is_pale else 0.8, markeredgewidth=0)
+    panel.plot([at[best]], [values[best]], "o", color=_SECOND, markersize=8)
+    if log and numbers:
+        panel.set_xscale("log")
+    elif not numbers:
+        panel.set_xticks(range(len(names)), [_cut(name) for name in names])
+        panel.set_xlim(-0.5, len(names) - 0.5)
+    panel.set(xlabel=label, ylabel=ylabel)
+    _style(panel)
+    return figure
+
+
+def learning_curves(curves: Sequence[Sequence[float]], *, ylabel: str, best: int) -> Figure:
+    """The metric of many runs by epoch; the best one has the second colour.
+
+    Args:
+        curves: Each run's values from its first epoch on; short ones ended early.
+        ylabel: Of the metric.
+        best: The place of the best run.
+    """
+    figure = Figure(figsize=(1.6 * _WIDTH, _HEIGHT), layout="constrained")
+    panel = figure.subplots()
+    for number, curve in enumerate(curves):
+        chosen = number == best
+        panel.plot(
+            range(1, len(curve) + 1),
+            curve,
+            "o-",
+            color=_SECOND if chosen else _LINE,
+            alpha=1.0 if chosen else 0.35,
+            linewidth=2.0 if chosen else 1.0,
+            markersize=3 if chosen else 2,
+            zorder=3 if chosen else 2,
+        )
+    panel.set(xlabel="epoch", ylabel=ylabel)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     _style(panel)
     return figure
