@@ -27,12 +27,12 @@ from ctrgate.progress import console
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SPOOL", "Tracker", "TrackingConfig", "flatten", "open_tracker", "probe", "sync"]
+__all__ = ["SPOOL", "Tracker", "TrackingConfig", "connect", "flatten", "open_tracker", "probe", "reason", "sync"]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 SPOOL = "mlflow_spool.jsonl"
-_RUN_FILE = "mlflow_run.json"
-_RUN_TAG = "ctrgate.run"
+RUN_FILE = "mlflow_run.json"
+RUN_TAG = "ctrgate.run"
 _RETRY_SECONDS = 30.0
 _PARAMS_AT_ONCE, _PARAM_CHARACTERS = 100, 6000  # MLflow's limits
 # What a second try cannot mend: the request itself is refused.
@@ -59,6 +59,8 @@ class TrackingConfig:
     """Where files of a new experiment go; a server reached by http decides itself."""
     timeout_seconds: PositiveInt = 5
     """Longest wait for one answer of a server; sets MLFLOW_HTTP_REQUEST_TIMEOUT."""
+    parent: str = ""
+    """The run that this one is a child of, by the name in its mlflow_run.json; ``tune`` sets it for its trials."""
 
 
 class Tracker(Protocol):
@@ -111,7 +113,7 @@ def sync(config: TrackingConfig, *, folder: Path) -> int:
             try:
                 store.send(record)
             except Exception as error:  # whatever the server or the network answers
-                raise ConfigError(f"{masked(config.uri)} does not take the run: {_reason(error)}") from error
+                raise ConfigError(f"{masked(config.uri)} does not take the run: {reason(error)}") from error
         spool.unlink()
     return len(records)
 
@@ -119,14 +121,14 @@ def sync(config: TrackingConfig, *, folder: Path) -> int:
 def probe(config: TrackingConfig) -> str | None:
     """Why the store cannot be used, or None if it can; a database that does not exist yet is not made."""
     try:
-        path = _database(config.uri)
+        path = database(config.uri)
         if path is None or path.exists():
-            _client(config).search_experiments(max_results=1)
+            connect(config).search_experiments(max_results=1)
         if path is not None:
             existing = next(place for place in (path, *path.parents) if place.exists())
             return None if os.access(existing, os.W_OK) else f"{existing} cannot be written"
     except Exception as error:  # whatever the server, driver or network answers is the finding  # noqa: BLE001
-        return _reason(error)
+        return reason(error)
     return None
 
 
@@ -177,14 +179,15 @@ class _MlflowTracker:
         self._spool, unsent = _open_spool(self._folder)
         for record in unsent:
             self._waiting.put(record)
-        run_file = self._folder / _RUN_FILE
+        run_file = self._folder / RUN_FILE
         if resume and run_file.exists():
             self._run = json.loads(run_file.read_text(encoding="utf-8"))["run"]
         else:
             self._run = uuid.uuid4().hex
             write_json(run_file, {"run": self._run})
         clean = masked(params)
-        self._add("start", {"name": run_name, "params": flatten(clean), "tags": masked(tags)})
+        parent = {"parent": self._config.parent} if self._config.parent else {}
+        self._add("start", {"name": run_name, "params": flatten(clean), "tags": masked(tags), **parent})
         self._add("text", {"name": "config.yaml", "text": to_yaml(clean)})
         self._thread.start()
 
@@ -239,7 +242,7 @@ class _MlflowTracker:
                 except Exception as error:  # tracking must never end a training  # noqa: BLE001
                     if not warned:
                         place = masked(self._config.uri)
-                        _warn(f"MLflow at {place} does not answer ({_reason(error)}); going on, logging to {SPOOL}")
+                        _warn(f"MLflow at {place} does not answer ({reason(error)}); going on, logging to {SPOOL}")
                     warned = True
                 if last_try:
                     return  # what still waits tells ``end`` to keep the spool
@@ -261,7 +264,7 @@ class _Store:
             Exception: Whatever MLflow raises when the store does not answer.
         """
         if self._mlflow is None:
-            self._mlflow = _client(self._config)
+            self._mlflow = connect(self._config)
         try:
             run = self._run_ids.get(record["run"]) or self._find_or_create(record)
             match record["kind"]:
@@ -278,16 +281,16 @@ class _Store:
         except Exception as error:
             if getattr(error, "error_code", "") not in _REFUSALS:
                 raise
-            _warn(f"MLflow refuses the {record['kind']} of this run: {_reason(error)}")
+            _warn(f"MLflow refuses the {record['kind']} of this run: {reason(error)}")
 
     def _find_or_create(self, record: Mapping[str, Any]) -> str:
         experiment = self._experiment()
-        filter_string = f"tags.`{_RUN_TAG}` = '{record['run']}'"
+        filter_string = f"tags.`{RUN_TAG}` = '{record['run']}'"
         runs = self._mlflow.search_runs([experiment], filter_string=filter_string, max_results=1)
         if runs:
             run = runs[0]
         else:
-            tags = {_RUN_TAG: record["run"], **record.get("tags", {})}
+            tags = {RUN_TAG: record["run"], **record.get("tags", {})}
             run = self._mlflow.create_run(
                 experiment, start_time=record["time_ms"], tags=tags, run_name=record.get("name", record["run"])
             )
@@ -319,7 +322,10 @@ class _Store:
         ]
         for begin in range(0, len(params), _PARAMS_AT_ONCE):
             self._mlflow.log_batch(run, params=params[begin : begin + _PARAMS_AT_ONCE])
-        self._mlflow.update_run(run, status="RUNNING")
+        if "parent" in record:  # which may be waiting in a spool of its own; it is named once that is sent
+            parent = self._find_or_create({"run": record["parent"], "time_ms": record["time_ms"]})
+            self._mlflow.set_tag(run, "mlflow.parentRunId", parent)
+        self._mlflow.update_run(run, status="RUNNING", name=record["name"])
 
     def _send_metrics(self, run: str, record: Mapping[str, Any]) -> None:
         from mlflow.entities import Metric
@@ -338,7 +344,7 @@ class _Store:
             _warn(f"{path} is gone, so MLflow does not get it")
 
 
-def _client(config: TrackingConfig) -> Any:
+def connect(config: TrackingConfig) -> Any:
     """An MLflow client that is quiet, asks no one else, and gives up soon; MLflow reads these from the environment."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(config.timeout_seconds)
@@ -347,14 +353,14 @@ def _client(config: TrackingConfig) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    path = _database(config.uri)
+    path = database(config.uri)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     uri = config.uri if path is None else f"sqlite:///{path}"
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _database(uri: str) -> Path | None:
+def database(uri: str) -> Path | None:
     """The absolute file of an SQLite store; None for any other."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
@@ -387,7 +393,7 @@ def _open_spool(folder: Path) -> tuple[IO[str], list[dict[str, Any]]]:
         raise DataError(f"{path} holds a line that is not JSON ({error}); mend or remove it") from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The first cause, in short: "Connection refused", not the three layers of libraries that report it."""
     while (inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
         error = inner

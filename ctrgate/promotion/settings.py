@@ -1,0 +1,39 @@
+"""The ``promote`` section of a run file, which promote and rollback share."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field
+
+from ctrgate.config import Place, settings
+from ctrgate.errors import ConfigError
+from ctrgate.features.dataset import DatasetConfig
+from ctrgate.promotion.rules import Rules
+
+__all__ = ["PromoteSettings"]
+
+
+@settings
+class PromoteSettings:
+    """Which registered model, and what a challenger must show to become its champion."""
+
+    model: Annotated[str, Field(pattern=r"^([\w-][\w. -]*)?$")] = ""
+    """The name in the registry; the dataset's by default."""
+    comparison: Place = ""
+    """comparison.json, or its folder: the champion as A, the run as B. None for the first model."""
+    rules: Rules = field(default_factory=Rules)
+    """All must hold."""
+    withdraw: Annotated[int, Field(ge=1)] | None = None
+    """For rollback: the version to take out of service; where another is champion, nothing is done."""
+
+    def name(self, dataset: DatasetConfig | None) -> str:
+        """The model's name.
+
+        Raises:
+            ConfigError: Where neither the section nor a dataset gives one.
+        """
+        if self.model or dataset is not None:
+            return self.model or (dataset.name if dataset else "")
+        raise ConfigError("promote.model: is required where the run file has no dataset to take its name from")

@@ -1,0 +1,167 @@
+"""Runs to promote, a store to promote them in, and comparisons made by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctrgate.config import load
+from ctrgate.registry import Registry, Version, champion_of
+from ctrgate.tracking import TrackingConfig, connect
+
+
+@pytest.fixture(scope="session")
+def exported(dense_run: Any) -> Path:
+    """The folder with the runs ``first``, ``second`` and ``third``, exported; ``first`` is evaluated."""
+    for seed, name in enumerate(("first", "second", "third")):
+        for verb in ("train", "export"):
+            dense_run(verb, f"name={name}", f"seed={seed + 20}")
+    dense_run("evaluate", "name=first", "evaluate.splits=[test]")
+    return Path(dense_run.yaml.parent)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without anything; MLflow takes seconds to lay one out."""
+    place = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(TrackingConfig(uri=f"sqlite:///{place}")).search_experiments()
+    return place
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A working folder with runs and a store of its own."""
+
+    folder: Path
+    run_file: Path
+    tracking: TrackingConfig
+
+    def __call__(self, verb: str, name: str, *overrides: str) -> dict[str, Any]:
+        """Run a verb for a run."""
+        module = import_module(f"ctrgate.{verb}")
+        result: dict[str, Any] = module.run(load(self.run_file, module.Config, [*self.overrides(name), *overrides]))
+        return result
+
+    def overrides(self, name: str) -> list[str]:
+        """What the run file must be told."""
+        return [
+            f"name={name}",
+            f"runs={self.folder / 'runs'}",
+            f"tracking={{uri: 'sqlite:///{self.folder / 'mlflow.db'}', artifacts: {self.folder / 'artifacts'}}}",
+        ]
+
+    def promote(self, name: str, *overrides: str, against: str | None = None, **changes: Any) -> dict[str, Any]:
+        """Promote a run, after a comparison by hand with another one where one is named."""
+        if against is None:
+            return self("promote", name, "promote.rules.calibration=null", *overrides)
+        return self("promote", name, f"promote.comparison={self.compared(name, against, **changes)}", *overrides)
+
+    def compared(self, name: str, against: str, **changes: Any) -> Path:
+        """A comparison of two runs' artifacts, by hand."""
+        file = self.folder / f"{name}-{against}.json"
+        file.write_text(json.dumps(comparison(self.side(against), self.side(name), **changes)))
+        return file
+
+    def side(self, name: str) -> dict[str, Any]:
+        """A run's artifact as a side of a comparison."""
+        from ctrgate.artifact.manifest import Manifest, identity
+
+        place = self.folder / "runs" / name / "artifact"
+        step = Manifest.read(place).origin.step
+        return {
+            "name": name,
+            "kind": "artifact",
+            "place": str(place),
+            "read": "encoded rows",
+            "model": "final_mlp",
+            "step": step,
+            "identity": identity(place),
+        }
+
+    def record(self, name: str, file: str = "promotion.json") -> dict[str, Any]:
+        """What a verb left beside a run."""
+        found: dict[str, Any] = json.loads((self.folder / "runs" / name / file).read_text())
+        return found
+
+    @property
+    def registry(self) -> Registry:
+        """The model's versions."""
+        return Registry(self.tracking, model="small")
+
+    @property
+    def champion(self) -> Version | None:
+        """The champion."""
+        return champion_of(self.tracking, model="small")
+
+    def aliases(self) -> dict[str, str]:
+        """The run that each alias names."""
+        return {alias: Path(version.run).name for version in self.registry.versions() for alias in version.aliases}
+
+
+@pytest.fixture
+def world(exported: Path, empty_store: Path, tmp_path: Path) -> World:
+    """Three exported runs and an empty store."""
+    for name in ("first", "second", "third"):
+        target = tmp_path / "runs" / name
+        shutil.copytree(exported / "runs" / name / "artifact", target / "artifact")
+    shutil.copytree(exported / "runs/first/evaluation", tmp_path / "runs/first/evaluation")
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", artifacts=str(tmp_path / "artifacts"))
+    return World(folder=tmp_path, run_file=exported / "run.yaml", tracking=tracking)
+
+
+def measured(value: float | None, error: float | None, degrees: float = 1_000.0) -> dict[str, float | None]:
+    """A metric as a comparison has it, with its 95 % interval."""
+    from ctrgate.metrics.measured import Measured
+
+    unknown = float("nan")
+    of = Measured(
+        value=unknown if value is None else value,
+        standard_error=unknown if error is None else error,
+        degrees=degrees,
+    )
+    return of.to_json()
+
+
+def segment_line(value: str, low: float | None, high: float | None, *, small: bool = False) -> dict[str, Any]:
+    """A line of a segment, of which only AUC is told."""
+    together = None if low is None else {"low": low, "high": high}
+    return {"value": value, "small": small, "auc": {"simultaneous": together}}
+
+
+def comparison(a: dict[str, Any], b: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A comparison that every rule lets pass, but for the changes by name."""
+    figures: dict[str, Any] = {
+        "auc": measured(0.002, 0.0005),
+        "normalized_entropy": measured(-0.001, 0.0005),
+        "log_loss": measured(-0.0005, 0.0002),
+        "calibration": measured(1.02, 0.03),
+        "lines": [segment_line("phone", -0.004, 0.006)],
+        "psi": 0.01,
+        **changes,
+    }
+    metrics = {
+        name: {"larger_is_better": name == "auc", "difference": figures[name]}
+        for name in ("auc", "normalized_entropy", "log_loss")
+    }
+    ratio = {"larger_is_better": None, "b": figures["calibration"]}
+    return {
+        "format_version": 1,
+        "a": a,
+        "b": b,
+        "rows": {"split": "test", "label": "click"},
+        "metrics": {**metrics, "calibration_ratio": ratio},
+        "segments": {"num_intervals": 1, "segments": {"device": {"num_values": 1, "lines": figures["lines"]}}},
+        "scores": {"stability_index": figures["psi"]},
+        "sentence": "B is better by 0.0020 [0.0010, 0.0030] in AUC (0.7320 against 0.7300).",
+    }
+
+
+Compared = Callable[..., dict[str, Any]]
