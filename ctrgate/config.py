@@ -126,7 +126,7 @@ def load_file(path: str | Path, into: type[T], *, what: str) -> T:
 
 def faults_of(values: Mapping[str, Any], into: type) -> list[str]:
     """What keeps plain values from being settings of a class, a line each; none where they are."""
-    adapter = TypeAdapter(into)
+    adapter: TypeAdapter[Any] = TypeAdapter(into)
     try:
         adapter.validate_python(values)
     except ValidationError as error:

@@ -307,7 +307,14 @@ def explained_variance(curves: Sequence[Sequence[float]], *, kept: Sequence[int]
 
 
 def slice_plot(
-    places: Sequence[Any], values: Sequence[float], *, label: str, ylabel: str, log: bool, best: int, pale: Sequence[bool]
+    places: Sequence[Any],
+    values: Sequence[float],
+    *,
+    label: str,
+    ylabel: str,
+    log: bool,
+    best: int,
+    pale: Sequence[bool],
 ) -> Figure:
     """What runs reached over one of their settings.
 
