@@ -161,7 +161,7 @@ def run_trials(
     judge = Asha(asha, max_epochs=max_epochs, journal=journal, larger_is_better=larger_is_better)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
-        with stop_requests() as stop, started(cluster, num_cpus=parallel * cluster.cpus_per_worker):
+        with started(cluster, num_cpus=parallel * cluster.cpus_per_worker), stop_requests() as stop:
             tuner = tune.Tuner(
                 tune.with_resources(TrialProcess, {"CPU": cluster.cpus_per_worker}),
                 param_space={"trial": tune.grid_search(list(given)), "given": given},
