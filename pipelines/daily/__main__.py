@@ -24,7 +24,8 @@ from pipelines.experiment import Stopped
 __all__ = ["EXIT_CODES", "main"]
 
 EXIT_CODES = {"promoted": 0, "held": 3, "stopped": 4}
-"""Of the last period; any other code says that a step failed, or which signal ended it."""
+"""Of the last period (``stopped`` also where the rows after it cannot be scored); any other code says that a step
+failed, or which signal ended it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,10 +64,12 @@ def _each(plan: Plan, start: date, end: date) -> int:
         index = write_pages(plan)
         for gone in forget(plan, day):
             console.print(f"no longer kept: {gone}", markup=False)
-        status = record["status"]
-        console.print(f"{day}: {STATUS[status]}: {record['why']}", markup=False)
+        status = "stopped" if scored == "refused" else record["status"]
+        console.print(f"{day}: {STATUS[record['status']]}: {record['why']}", markup=False)
+        if scored == "refused":
+            console.print(f"the rows after {day} cannot be scored; mend them and run the same command again")
         _notify(plan, day, record)
-        told.append({"date": day.isoformat(), "status": status, "why": record["why"], "scored": scored is not None})
+        told.append({"date": day.isoformat(), "status": record["status"], "why": record["why"], "next": scored})
     console.print(f"pages: {index}", markup=False)
     sys.stdout.write(json.dumps(told) + "\n")
     return EXIT_CODES[status]

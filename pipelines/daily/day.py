@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ctrgate.config import to_yaml
+from ctrgate.errors import ConfigError
 from ctrgate.files import atomic_file, write_json
 from pipelines.daily.periods import later, periods
 from pipelines.daily.plan import DECIDED, LEARNT, Champion, Plan
@@ -19,8 +20,8 @@ from pipelines.experiment import Stopped, run_verb
 
 __all__ = ["decide", "score_next"]
 
-_HELD = 3
-"""The exit code of a verb that a check has stopped."""
+_WRONG_INPUT, _HELD = 2, 3
+"""Exit codes of a verb: what it was given cannot be used, or a check has stopped it."""
 _NOT_OF_A_DAY = ("daily", "tune", "widths", "report", "score", "schema")
 
 
@@ -53,12 +54,20 @@ def decide(plan: Plan, day: date) -> Mapping[str, Any]:
     return record
 
 
-def score_next(plan: Plan, day: date, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Score the rows of the period after a day with the champion that the day ended with; None where there are none."""
+def score_next(plan: Plan, day: date, record: Mapping[str, Any]) -> Literal["scored", "nothing", "refused"]:
+    """Score the rows of the period after a day with the champion that the day ended with.
+
+    Returns:
+        Whether there were any, and whether they could be used: what is wrong with them is told, and is no fault of the
+        decision.
+
+    Raises:
+        Stopped: Where scoring was interrupted or failed otherwise.
+    """
     following = later(day, 1, period=plan.daily.period)
     files, champion = plan.files.of(following), record["champion_after"]
     if not files or champion is None:
-        return None
+        return "nothing"
     folder, into = plan.folder(day), Path("scores") / plan.name / following.isoformat()
     sections = {
         "name": plan.name,
@@ -73,7 +82,13 @@ def score_next(plan: Plan, day: date, record: Mapping[str, Any]) -> Mapping[str,
     }
     _write(folder / "score.yaml", sections)
     steps = Steps(folder / "steps", key=key_of(champion, files))
-    return steps.once("score", lambda: _verb("score", folder / "score.yaml"), needs=sections)
+    try:
+        steps.once("score", lambda: _verb("score", folder / "score.yaml"), needs=sections)
+    except Stopped as stopped:
+        if stopped.exit_code != _WRONG_INPUT:
+            raise
+        return "refused"
+    return "scored"
 
 
 def _begun(plan: Plan, day: date) -> Mapping[str, Any]:
@@ -100,11 +115,17 @@ def _learnable(plan: Plan, day: date) -> dict[str, Mapping[str, str]]:
     first = daily.first
     if daily.window is not None:
         first = max(first, later(day, -daily.window, period=daily.period))
-    found = {}
+    found, begun = {}, False
     for period in periods(first, last, period=daily.period):
-        decided = plan.decided(period)
+        decided, files = plan.decided(period), plan.files.of(period)
+        begun = begun or decided is not None
+        if begun and decided is None and files:
+            raise ConfigError(
+                f"{period} lies before {day} and is not decided, so nobody has looked at its rows; run --from {period} "
+                f"--to {day}"
+            )
         if decided is None or decided["status"] != "stopped":
-            found[period.isoformat()] = plan.files.of(period)
+            found[period.isoformat()] = files
     return found
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ctrgate.registry import champion_of
 
 from ctrgate.config import SECTIONS, Place, load, settings
 from ctrgate.errors import ConfigError
+from ctrgate.registry import champion_of
 from ctrgate.tracking import TrackingConfig
 from pipelines.daily.periods import Files
 from pipelines.daily.settings import DailySettings

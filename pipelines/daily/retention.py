@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 
 from ctrgate.registry import versions_of
-
 from pipelines.daily.periods import later
 from pipelines.daily.plan import Plan
 
