@@ -1,4 +1,4 @@
-"""A generated fortnight of clicks for the daily pipeline: drift, new items, a broken day, one without clicks, a late file."""
+"""A generated fortnight of clicks for the daily pipeline: drift, new items, a broken day, a silent one, a late file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BROKEN", "EMPTY", "FIRST", "LATE", "NOISY", "NUM_DAYS", "day_of", "m
 
 FIRST, NUM_DAYS = date(2025, 3, 1), 16
 BROKEN, EMPTY, NOISY, LATE = 8, 10, 12, 6
-"""Days, counted from 1: prices lack and devices are strange; nothing is clicked; half of the labels are drawn at random,
+"""Days, counted from 1: prices are infinite and devices strange; nothing is clicked; most labels are drawn at random,
 so that what learns from them is worse; half of the rows come days later."""
 _USERS, _ITEMS, _NEW_ITEMS, _DIM = 120, 60, 3, 3
 

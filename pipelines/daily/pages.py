@@ -8,8 +8,7 @@ from typing import Any
 
 from ctrgate import figures
 from ctrgate.files import atomic_file
-from ctrgate.page import Html, Section, Tile, note, page, pairs, table, tiles
-from ctrgate.page import figures as drawn
+from ctrgate.page import Html, Section, Tile, natural_figures, note, page, pairs, table, tiles
 from pipelines.daily.plan import Plan
 
 __all__ = ["STATUS", "write_pages"]
@@ -42,7 +41,7 @@ def _index(plan: Plan, records: Sequence[Mapping[str, Any]]) -> str:
     if any("auc" in record for record in records):
         sections.append(Section(title="AUC by " + plan.daily.period, parts=[_auc_figure(records)]))
     rows = [_line(record) for record in reversed(records)]
-    columns = ("date", "decision", "challenger", "champion", "difference", "new rows", "findings", "why")
+    columns = ("date", "decision", "difference", "challenger's AUC", "champion's AUC", "new rows", "findings")
     sections.append(Section(title="All " + plan.daily.period + "s", parts=[table(columns, rows)]))
     last = records[-1]["date"] if records else "no day yet"
     return page(f"{plan.name}: {plan.daily.period} by {plan.daily.period}", subtitle=f"up to {last}", sections=sections)
@@ -61,7 +60,7 @@ def _auc_figure(records: Sequence[Mapping[str, Any]]) -> Html:
         marked=[date for date, status in marks.items() if status == "promoted"],
     )
     title = "AUC with 95 % intervals; triangles below are promotions"
-    return drawn({title: figures.to_svg(figure, title=title)})
+    return natural_figures({title: figures.to_svg(figure, title=title)})
 
 
 def _line(record: Mapping[str, Any]) -> list[str]:
@@ -69,14 +68,21 @@ def _line(record: Mapping[str, Any]) -> list[str]:
     told = ", ".join(f"{count} {severity}" for severity, count in found.items() if count)
     return [
         Html(f'<a href="{record["date"]}/index.html">{record["date"]}</a>'),
-        STATUS[record["status"]],
+        _decision(record),
+        _interval(record.get("difference"), signed=True),
         _interval(record.get("auc")),
         _interval(record.get("champion_auc")),
-        _interval(record.get("difference"), signed=True),
         f"{record['rows']['train']:,}" if "rows" in record else "",
         told,
-        record["why"],
     ]
+
+
+def _decision(record: Mapping[str, Any]) -> str:
+    """The decision and, in a word or two, its ground: the rules that failed, or the first that stopped the rows."""
+    if record["status"] == "promoted":
+        return "promoted"
+    ground = str(record["why"]).removeprefix("held: ")
+    return f"{record['status']}: {ground.split(':')[0][:40]}"
 
 
 def _day(plan: Plan, record: Mapping[str, Any]) -> str:
