@@ -42,7 +42,7 @@ class Range:
             if self.step is not None:
                 raise ValueError("step: a choice has none; leave it out")
             return self
-        low, high = self.ends
+        low, high = self._given
         if not low < high:
             raise ValueError(f"{given[0]}: the first end must be below the second, got [{low:g}, {high:g}]")
         if self.logarithmic and low <= 0:
