@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,14 @@ class _Promotion:
         token = _token(self.candidate.identity, given, self.how.rules)
         with turn(self.registry):
             settle(self.registry)
-        known, champion = self.registry.find(self.candidate.identity), self.registry.named("champion")
+        versions = self.registry.versions()
+        known = next((each for each in versions if each.identity == self.candidate.identity), None)
+        champion = next((each for each in versions if "champion" in each.aliases), None)
         if known is not None and (
             known == champion or last_of(moves_of(self.registry), to=known.version, token=token) is not None
         ):
             return self._again(known, champion)
-        rules = self._judged(given, champion)
+        rules = self._judged(given, champion, versions=versions)
         version = self.registry.register(run=self.candidate.run, artifact=self.candidate.run / "artifact")
         if all(rule.passed for rule in rules.values()):
             self.registry.copy(version, artifact=self.candidate.run / "artifact")
@@ -109,37 +112,42 @@ class _Promotion:
             f"stays {_named(now)}:\n{failed}\nAll figures are in {self.file}."
         )
 
-    def _judged(self, given: Comparison | None, champion: Version | None) -> dict[str, Judged]:
-        """Every rule that is on, and that the comparison is with the champion."""
-        evidence = self._evidence(given, champion)
+    def _judged(
+        self, given: Comparison | None, champion: Version | None, *, versions: Sequence[Version]
+    ) -> dict[str, Judged]:
+        """What every rule that is on says, and whether the comparison is with the champion."""
         rules = {"parity": self._parity()} if self.how.rules.parity else {}
-        if evidence is not None:
-            rules |= evidence.judge(self.how.rules)
-        if given is not None:
-            before = next(each for each in self.registry.versions() if _candidate(each).is_side(given.values["a"]))
-            rules["champion"] = _of_champion(_named(before), champion)
-        return rules
-
-    def _evidence(self, given: Comparison | None, champion: Version | None) -> Comparison | Evaluation | None:
-        """The comparison, which must be of the run with one that is or was champion; the run's own for the first."""
-        model = self.registry.model
         if given is None:
-            if champion is not None:
-                raise ConfigError(
-                    f"{model} has a champion, {_named(champion)}: compare with it (ctrgate compare RUN.yaml "
-                    f"compare.against={champion.artifact}) and name what that writes in promote.comparison"
-                )
-            on = self.how.rules.calibration is not None
-            return read_evaluation(self.candidate.run, step=self.candidate.step) if on else None
+            alone = self._alone(champion)
+            return rules if alone is None else {**rules, **alone.judge(self.how.rules)}
+        compared = self._compared(given, champion, versions=versions)
+        return {**rules, **given.judge(self.how.rules), "champion": _of_champion(_named(compared), champion)}
+
+    def _alone(self, champion: Version | None) -> Evaluation | None:
+        """The run's own evaluation, which is enough for the first model."""
+        if champion is not None:
+            raise ConfigError(
+                f"{self.registry.model} has a champion, {_named(champion)}: compare with it (ctrgate compare RUN.yaml "
+                f"compare.against={champion.artifact}) and name what that writes in promote.comparison"
+            )
+        if self.how.rules.calibration is None:
+            return None
+        return read_evaluation(self.candidate.run, step=self.candidate.step)
+
+    def _compared(self, given: Comparison, champion: Version | None, *, versions: Sequence[Version]) -> Version:
+        """The version that the run was compared with: the champion, or one that it may have been before."""
+        model = self.registry.model
         if not self.candidate.is_side(given.values["b"]):
             raise ConfigError(_other(given, "b", f"{self.candidate.run} as it was exported"))
         if champion is None:
             raise ConfigError(
                 f"{model} has no champion yet, so there is nothing to compare with; drop promote.comparison"
             )
-        if not any(_candidate(each).is_side(given.values["a"]) for each in self.registry.versions()):
-            raise ConfigError(_other(given, "a", f"the champion of {model}, {_named(champion)} ({champion.artifact})"))
-        return given
+        found = [each for each in versions if _candidate(each).is_side(given.values["a"])]
+        if not found:
+            wanted = f"the champion of {model}, {_named(champion)} ({champion.artifact})"
+            raise ConfigError(_other(given, "a", wanted))
+        return found[0]
 
     def _parity(self) -> Judged:
         """Whether the artifact gives its golden rows the logits of the checkpoint, here and now."""
@@ -148,7 +156,7 @@ class _Promotion:
         difference = Artifact.load(self.candidate.run / "artifact", replay=False).golden_difference()
         limit = self.manifest.tolerance
         told = f"the golden rows' logits differ by {difference:.3g} from the checkpoint's; at most {limit:g} is allowed"
-        found = {"difference": float(difference)}
+        found = {"difference": float(difference) if math.isfinite(difference) else None}
         return Judged(limit={"tolerance": limit}, found=found, passed=bool(difference <= limit), told=told)
 
     def _write(

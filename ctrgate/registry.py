@@ -24,7 +24,9 @@ Alias = Literal["champion", "challenger", "previous"]
 _IDENTITY, _FOLDER, _STEP, _COPIED = "ctrgate.artifact", "ctrgate.folder", "ctrgate.step", "ctrgate.copied"
 _LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3")  # whose errors are about the store
 _TAG_CHARACTERS = 4_000
-_BUSY_TRIES, _BUSY_SECONDS = 8, 0.5
+# Two processes that set the same tag both insert it, and MLflow passes on what the database says to the second.
+_BUSY_SIGNS = ("database is locked", "IntegrityError", "UniqueViolation", "DeadlockDetected")
+_BUSY_TRIES, _BUSY_SECONDS = 8, 0.1
 
 T = TypeVar("T")
 
@@ -172,17 +174,20 @@ class Registry:
 
     def create(self, model: str, *, source: str, run_id: str, tags: Mapping[str, str]) -> int:
         """Add a version to a model, and the model where it is missing; gives the version's number."""
+        add = partial(
+            self.client.create_model_version, model, source, run_id=run_id, tags=dict(tags), await_creation_for=0
+        )
+        try:
+            return int(busy(add).version)
+        except Exception as error:
+            if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+                raise
         try:
             busy(partial(self.client.create_registered_model, model))
         except Exception as error:
-            if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":
+            if getattr(error, "error_code", "") != "RESOURCE_ALREADY_EXISTS":  # another process was faster
                 raise
-        made = busy(
-            partial(
-                self.client.create_model_version, model, source, run_id=run_id, tags=dict(tags), await_creation_for=0
-            )
-        )
-        return int(made.version)
+        return int(busy(add).version)
 
     def copy(self, version: Version, *, artifact: Path) -> None:
         """Copy an artifact, tables included, to where the version's source says; once it is there, nothing is done."""
@@ -217,9 +222,6 @@ class Registry:
 
     def point(self, alias: Alias, number: int | None) -> None:
         """Let an alias name a version, or none."""
-        now = self.aliases().get(alias)
-        if now == number:
-            return
         if number is None:
             busy(partial(self.client.delete_registered_model_alias, self.model, alias))
         else:
@@ -258,14 +260,14 @@ class Registry:
 
 
 def busy(call: Callable[[], T]) -> T:
-    """Call, and again where an SQLite file is just being written by another process."""
-    for left in reversed(range(_BUSY_TRIES)):
+    """Call, and again where the database has just refused because another process was writing the same."""
+    for attempt in range(_BUSY_TRIES):
         try:
             return call()
         except Exception as error:
-            if not left or "database is locked" not in str(error):
+            if attempt == _BUSY_TRIES - 1 or not any(sign in str(error) for sign in _BUSY_SIGNS):
                 raise
-            time.sleep(_BUSY_SECONDS)
+            time.sleep(_BUSY_SECONDS * (attempt + 1))
     raise AssertionError  # the last try returns or raises
 
 

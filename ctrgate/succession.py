@@ -124,10 +124,13 @@ def project(registry: Registry) -> None:
     """Set the aliases as the last move says, and see that no later one came meanwhile."""
     last = moves_of(registry)[-1]
     while True:
+        now = registry.aliases()
         # ``previous`` first: a process that ends between the two leaves the old champion under both, and loses neither.
-        registry.point("previous", last.previous)
-        registry.point("champion", last.to)
-        if registry.aliases().get("challenger") == last.to:
+        if now.get("previous") != last.previous:
+            registry.point("previous", last.previous)
+        if now.get("champion") != last.to:
+            registry.point("champion", last.to)
+        if now.get("challenger") == last.to:
             registry.point("challenger", None)
         latest = moves_of(registry)[-1]
         if latest.number == last.number:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,15 +16,18 @@ from ctrgate.config import load
 from ctrgate.registry import Registry, Version, champion_of
 from ctrgate.tracking import TrackingConfig, connect
 
+RUNS = ("first", "second", "third")
+
 
 @pytest.fixture(scope="session")
-def exported(dense_run: Any) -> Path:
-    """The folder with the runs ``first``, ``second`` and ``third``, exported; ``first`` is evaluated."""
-    for seed, name in enumerate(("first", "second", "third")):
-        for verb in ("train", "export"):
-            dense_run(verb, f"name={name}", f"seed={seed + 20}")
-    dense_run("evaluate", "name=first", "evaluate.splits=[test]")
-    return Path(dense_run.yaml.parent)
+def exported(dense_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three artifacts that differ in what they allow, ``first``, ``second`` and ``third``; and an evaluation."""
+    place = tmp_path_factory.mktemp("exported")
+    for number, name in enumerate(RUNS, start=2):
+        dense_run("export", f"export.into={place / name / 'artifact'}", f"export.tolerance={number}e-5")
+    dense_run("evaluate", "evaluate.splits=[test]")
+    shutil.copytree(dense_run.artifact.parent / "evaluation", place / "first" / "evaluation")
+    return place
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +54,8 @@ class World:
 
     def overrides(self, name: str) -> list[str]:
         """What the run file must be told."""
-        return [
-            f"name={name}",
-            f"runs={self.folder / 'runs'}",
-            f"tracking={{uri: 'sqlite:///{self.folder / 'mlflow.db'}', artifacts: {self.folder / 'artifacts'}}}",
-        ]
+        place = {"uri": self.tracking.uri, "artifacts": self.tracking.artifacts}
+        return [f"name={name}", f"runs={self.folder / 'runs'}", f"tracking={json.dumps(place)}"]
 
     def promote(self, name: str, *overrides: str, against: str | None = None, **changes: Any) -> dict[str, Any]:
         """Promote a run, after a comparison by hand with another one where one is named."""
@@ -90,6 +90,11 @@ class World:
         found: dict[str, Any] = json.loads((self.folder / "runs" / name / file).read_text())
         return found
 
+    def another_store(self, name: str, *, like: Path) -> World:
+        """The same folder with a copy of a database under a new name: one that was replaced would be read stale."""
+        shutil.copy(like, self.folder / name)
+        return dataclasses.replace(self, tracking=local(self.folder, name))
+
     @property
     def registry(self) -> Registry:
         """The model's versions."""
@@ -106,15 +111,16 @@ class World:
 
 
 @pytest.fixture
-def world(exported: Path, empty_store: Path, tmp_path: Path) -> World:
+def world(dense_run: Any, exported: Path, empty_store: Path, tmp_path: Path) -> World:
     """Three exported runs and an empty store."""
-    for name in ("first", "second", "third"):
-        target = tmp_path / "runs" / name
-        shutil.copytree(exported / "runs" / name / "artifact", target / "artifact")
-    shutil.copytree(exported / "runs/first/evaluation", tmp_path / "runs/first/evaluation")
+    shutil.copytree(exported, tmp_path / "runs")
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", artifacts=str(tmp_path / "artifacts"))
-    return World(folder=tmp_path, run_file=exported / "run.yaml", tracking=tracking)
+    return World(folder=tmp_path, run_file=dense_run.yaml, tracking=local(tmp_path))
+
+
+def local(folder: Path, name: str = "mlflow.db") -> TrackingConfig:
+    """A store of a folder."""
+    return TrackingConfig(uri=f"sqlite:///{folder / name}", artifacts=str(folder / "artifacts"))
 
 
 def measured(value: float | None, error: float | None, degrees: float = 1_000.0) -> dict[str, float | None]:
@@ -162,6 +168,3 @@ def comparison(a: dict[str, Any], b: dict[str, Any], **changes: Any) -> dict[str
         "scores": {"stability_index": figures["psi"]},
         "sentence": "B is better by 0.0020 [0.0010, 0.0030] in AUC (0.7320 against 0.7300).",
     }
-
-
-Compared = Callable[..., dict[str, Any]]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.manifest import Manifest, identity
-from ctrgate.errors import ConfigError, HeldBackError
+from ctrgate.cli import main
+from ctrgate.errors import ArtifactError, ConfigError, DataError, HeldBackError
 from ctrgate.registry import champion_of, versions_of
+from ctrgate.tracking import TrackingConfig
+from tests.promotion.conftest import comparison, measured
 
 
 def test_the_first_model_needs_no_comparison_and_the_next_ones_move_the_aliases(world: Any) -> None:
@@ -66,10 +71,10 @@ def test_a_held_challenger_is_a_version_without_tables_and_the_champion_stays(wo
 def test_run_again_after_success_it_changes_nothing(world: Any) -> None:
     world.promote("first")
     assert world.promote("second", against="first")["changed"]
-    before = everything(world)
+    database = (world.folder / "mlflow.db").read_bytes()
     again = world.promote("second", against="first")
     assert (again["verdict"], again["changed"], again["champion"]) == ("promoted", False, 2)
-    assert everything(world) == before
+    assert (world.folder / "mlflow.db").read_bytes() == database
 
 
 def test_a_champion_without_a_comparison_and_a_comparison_without_a_champion_are_refused(world: Any) -> None:
@@ -85,16 +90,110 @@ def test_a_champion_without_a_comparison_and_a_comparison_without_a_champion_are
     assert world.aliases() == {"champion": "first"}
 
 
-def everything(world: Any) -> dict[str, Any]:
-    """All that a promotion may change, but for times."""
-    registry = world.registry
-    return {
-        "aliases": world.aliases(),
-        "versions": [(each.version, each.run, dict(each.tags)) for each in registry.versions()],
-        "moves": [dict(each.tags) for each in registry.entries("small.moves")],
-        "records": [
-            world.record(name)
-            for name in ("first", "second")
-            if (world.folder / "runs" / name / "promotion.json").exists()
-        ],
-    }
+@pytest.mark.parametrize(
+    ("name", "remark"),
+    [("comparison.json", "does not exist"), ("damaged.json", "damaged"), ("newer.json", "has format 2")],
+)
+def test_a_comparison_that_cannot_be_read_is_told(world: Any, name: str, remark: str) -> None:
+    (world.folder / "damaged.json").write_text('{"format_version": 1, "a": {}}')
+    (world.folder / "newer.json").write_text('{"format_version": 2}')
+    with pytest.raises((ConfigError, DataError), match=remark):
+        world("promote", "second", f"promote.comparison={world.folder / name}")
+
+
+def test_one_that_lost_its_champion_to_another_is_held_and_may_compare_again(world: Any) -> None:
+    world.promote("first")
+    world.promote("second", against="first")
+    with pytest.raises(
+        HeldBackError, match=r"champion: it was compared with version 1 .*, and the champion is version 2"
+    ):
+        world.promote("third", against="first")
+    assert world.aliases() == {"champion": "second", "previous": "first", "challenger": "third"}
+    assert world.record("third")["verdict"] == "held"
+    world.promote("third", against="second")
+    assert world.aliases() == {"champion": "third", "previous": "second"}
+
+
+def test_a_run_is_the_champion_by_its_folder_and_step(world: Any) -> None:
+    world.promote("first")
+    side = {**world.side("first"), "kind": "run", "place": str(world.folder / "runs/first"), "identity": None}
+    file = world.folder / "comparison.json"
+    for step, fits in ((4, False), (5, True)):
+        file.write_text(json.dumps(comparison({**side, "step": step}, world.side("second"))))
+        if fits:
+            assert world("promote", "second", f"promote.comparison={world.folder}")["champion"] == 2
+        else:
+            with pytest.raises(ConfigError, match=r"A is the run .*first, step 4, not the champion"):
+                world("promote", "second", f"promote.comparison={world.folder}")
+
+
+def test_the_first_model_is_judged_by_its_own_evaluation(world: Any) -> None:
+    path = world.folder / "runs/first/evaluation/test.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "calibration_ratio": 1.3}))
+    with pytest.raises(HeldBackError, match=r"calibration: calibration is 1\.3000; it must touch \[0\.9, 1\.1\]"):
+        world("promote", "first")
+    assert world.champion is None
+    path.write_text(json.dumps({**values, "step": 4}))
+    with pytest.raises(ConfigError, match="of step 4, the artifact of step 5"):
+        world("promote", "first")
+    path.unlink()
+    with pytest.raises(ConfigError, match="run ctrgate evaluate first"):
+        world("promote", "first")
+
+
+def test_an_artifact_that_scores_otherwise_here_is_held(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Artifact, "golden_difference", lambda _: float("nan"))
+    with pytest.raises(HeldBackError, match="parity: the golden rows' logits differ by nan"):
+        world.promote("first")
+    with pytest.raises(HeldBackError):
+        world.promote("first", "promote.rules.scores=null")
+    assert world.promote("first", "promote.rules.parity=null")["verdict"] == "promoted"
+
+
+def test_a_damaged_artifact_or_none_is_refused(world: Any) -> None:
+    with pytest.raises(ConfigError, match="run ctrgate export first"):
+        world.promote("fourth")
+    path = world.folder / "runs/first/artifact/network.json"
+    path.chmod(0o644)
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ArtifactError, match=r"network\.json"):
+        world.promote("first")
+
+
+def test_a_copy_that_was_cut_short_is_made_again(world: Any) -> None:
+    world.promote("first")
+    version = world.registry.version(1)
+    shutil.rmtree(Path(version.source) / "encoder")
+    world.registry.copy(version, artifact=Path(version.artifact))  # marked as copied: left alone
+    world.registry.tag(1, {"ctrgate.copied": "no"})
+    world.registry.copy(world.registry.version(1), artifact=Path(version.artifact))
+    Manifest.read(Path(version.source))
+    shutil.rmtree(world.folder / "runs/first")
+    assert world.champion.artifact == version.source  # the run is gone, its copy serves
+
+
+def test_without_a_store_that_answers_nothing_is_decided_and_passwords_are_not_told(world: Any) -> None:
+    with pytest.raises(ConfigError, match=r"tracking\.enabled"):
+        world("promote", "first", "tracking={enabled: false}")
+    with pytest.raises(ConfigError, match=r"http://\*\*\*@127.* does not serve as registry") as found:
+        world("promote", "first", "tracking={uri: 'http://ann:s3cret@127.0.0.1:9', timeout_seconds: 1}")
+    assert "s3cret" not in str(found.value)
+    assert not (world.folder / "runs/first/promotion.json").exists()
+    assert champion_of(TrackingConfig(uri=f"sqlite:///{world.folder}/none/mlflow.db"), model="small") is None
+    assert not (world.folder / "none").exists()
+
+
+def test_the_command_says_by_its_exit_code_what_came_of_it(world: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    def command(name: str, *overrides: str) -> int:
+        return main(["promote", str(world.run_file), *world.overrides(name), *overrides])
+
+    assert command("first", "promote.rules.calibration=null") == 0
+    assert json.loads(capfd.readouterr().out.splitlines()[-1])["champion"] == 1
+    assert command("second") == 2
+    comparison_file = world.compared("second", "first", auc=measured(-0.01, 0.001))
+    assert command("second", f"promote.comparison={comparison_file}") == 3
+    assert "auc: AUC differs by -0.01000" in capfd.readouterr().err
+    assert command("second", f"promote.comparison={comparison_file}", "promote.rules.auc=null") == 0
+    assert command("second", "promote.rules.aucc=null") == 2
+    assert "did you mean auc?" in capfd.readouterr().err
