@@ -78,6 +78,7 @@ def gate_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
         name = _plain(f"gates {_words(family[0]['kind'])}") + (f"_{len(drawn)}" if drawn else "")
         drawn[name] = _field_map(family, report) if len(family) > 1 else _field_bars(family[0])
     drawn |= {f"experts_{_plain(_short(gate))}": _load(gate) for gate in experts}
+    drawn |= {f"places_{_plain(_short(gate))}": _place_bars(gate) for gate in factors if gate.get("places")}
     return drawn | {f"cross_{_plain(_short(layer))}": _cross_map(layer, report) for layer in report["cross"]}
 
 
@@ -89,6 +90,13 @@ def gate_section(report: Mapping[str, Any]) -> Section:
     parts += [page.note(_note(factors))] if factors else []
     for family in by_field:
         parts.append(_family(family, report))
+    by_place = [gate for gate in factors if gate.get("places")]
+    if by_place:
+        drawn = {
+            f"{_short(gate)}, {_words(gate['kind']).lower()}": _svg(_place_bars(gate), f"Places of {gate['name']}")
+            for gate in by_place
+        }
+        parts += [page.heading("Gates upon histories, by place"), page.note(_PLACES), page.figures(drawn)]
     if experts:
         loads = {
             f"{_short(gate)}, {_words(gate['kind']).lower()}": _svg(_load(gate), f"Load of {gate['name']}")
@@ -112,6 +120,10 @@ def gate_section(report: Mapping[str, Any]) -> Section:
     return Section(title="Gates" if report["gates"] else "Crosses", parts=parts)
 
 
+_PLACES = (
+    "The mean factor of an event by how many events follow it in its history; the last event comes first. Only real "
+    "events count. The thin line is one standard deviation over the events to each side."
+)
 _EXPERTS = (
     "Bars: the mean weight of each expert over the rows. Lines: the share of rows in which it has the largest weight. "
     "Entropy: of a row's weights, 1 where all experts have the same, 0 where one has all."
@@ -176,6 +188,23 @@ def _field_bars(gate: Gate) -> Figure:
         start=gate["neutral"],
         xlabel="mean factor" + (f", of {gate['bounds'][0]:g} to {gate['bounds'][1]:g}" if gate["bounds"] else ""),
     )
+
+
+def _place_bars(gate: Gate) -> Figure:
+    lines = gate["places"]
+    return figures.horizontal_bars(
+        [_place(line) for line in lines],
+        [line["mean"] for line in lines],
+        spread=[line["std"] for line in lines],
+        start=gate["neutral"],
+        xlabel="mean factor",
+    )
+
+
+def _place(line: Mapping[str, Any]) -> str:
+    if line["from"] == line["to"]:
+        return "last event" if line["from"] == 0 else f"{line['from']} before it"
+    return f"{line['from']} or more before" if line["to"] is None else f"{line['from']} to {line['to']} before"
 
 
 def _field_map(family: Sequence[Gate], report: Mapping[str, Any]) -> Figure:

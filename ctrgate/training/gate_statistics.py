@@ -12,7 +12,16 @@ from torch import nn
 
 from ctrgate.layers.gated_units import ExpandedActivation
 
-__all__ = ["MAX_SEGMENTS", "ExpertStatistics", "FactorStatistics", "Floats", "Places", "Segment", "membership"]
+__all__ = [
+    "MAX_SEGMENTS",
+    "ExpertStatistics",
+    "FactorStatistics",
+    "Floats",
+    "Places",
+    "Segment",
+    "SequenceStatistics",
+    "membership",
+]
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -110,6 +119,43 @@ class FactorStatistics:
             "near_zero": None if bounded else near_zero,
             "dead": int((self.largest[chosen] < _DEAD * self.neutral).sum()),
         }
+
+
+class SequenceStatistics(FactorStatistics):
+    """Of the factors of a gate upon histories: its rows are events, and ``places`` means by events to the end.
+
+    Args:
+        gate: The module.
+        num_coordinates: C, factors of one event.
+    """
+
+    BINS = (0, 1, 2, 3, 5, 10, 20, 50, 100)
+    """Where bins of places begin; the last event's place is 0."""
+
+    def __init__(self, gate: nn.Module, num_coordinates: int) -> None:
+        super().__init__(gate, num_coordinates, owners=None, segments={})
+        self._sums, self._squares = np.zeros(len(self.BINS)), np.zeros(len(self.BINS))
+        self._counts = np.zeros(len(self.BINS), dtype=np.int64)
+
+    def add_events(self, factor: Floats, places: Places) -> None:
+        """Take up the factors of some events ``(n, C)``, each with its place counted from the end of its history."""
+        self.add(factor, {})
+        bins, means = np.searchsorted(self.BINS, places, side="right") - 1, factor.mean(axis=1)
+        self._sums += np.bincount(bins, weights=means, minlength=len(self.BINS))
+        self._squares += np.bincount(bins, weights=np.square(means), minlength=len(self.BINS))
+        self._counts += np.bincount(bins, minlength=len(self.BINS))
+
+    def summary(self, fields: tuple[str, ...], segments: Mapping[str, Segment]) -> dict[str, Any]:
+        """As of any gate, and ``places``: per bin its first and last place, events, mean factor and its deviation."""
+        lines = []
+        for number, (start, count) in enumerate(zip(self.BINS, self._counts, strict=True)):
+            if count:
+                mean = self._sums[number] / count
+                deviation = math.sqrt(max(0.0, self._squares[number] / count - mean**2))
+                end = self.BINS[number + 1] - 1 if number + 1 < len(self.BINS) else None
+                line = {"from": start, "to": end, "num_events": int(count), "mean": mean, "std": deviation}
+                lines.append(line)
+        return super().summary(fields, segments) | {"places": lines}
 
 
 class ExpertStatistics:

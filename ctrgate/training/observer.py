@@ -20,11 +20,19 @@ from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
 from ctrgate.models.inputs import Inputs
 from ctrgate.models.mask_net import MaskNet
 from ctrgate.models.ppnet import PPNet
-from ctrgate.training.gate_statistics import ExpertStatistics, FactorStatistics, Floats, Places, Segment, membership
+from ctrgate.training.gate_statistics import (
+    ExpertStatistics,
+    FactorStatistics,
+    Floats,
+    Places,
+    Segment,
+    SequenceStatistics,
+    membership,
+)
 
 __all__ = ["GateObserver", "has_gates", "observe"]
 
-_ROWS_AT_ONCE = 4_096  # bounds the float64 copies of wide factors
+_ROWS_AT_ONCE, _HISTORIES_AT_ONCE = 4_096, 256  # bound the float64 copies of wide factors
 
 
 @contextmanager
@@ -44,6 +52,8 @@ def observe(
     observer = GateObserver(network, inputs=inputs, segments=segments or {})
     with ExitStack() as restoring:
         restoring.callback(network.register_forward_pre_hook(observer.begin).remove)
+        for module in network.modules():
+            restoring.callback(module.register_forward_pre_hook(observer.note_mask).remove)
         for name, gate in _gates(network):
             if gate.slot == "expert":
                 restoring.callback(gate.register_forward_hook(partial(observer.see_weights, name)).remove)
@@ -68,6 +78,13 @@ class GateObserver:
         self._segments = {name: Segment(values) for name, values in segments.items()}
         self._of_units = _gates_of_units(network)
         self._batch = slice(0, 0)
+        self._mask: Tensor | None = None
+
+    def note_mask(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+        """Remember which events the modules called now are told to be real, ``(B, T)``, padded on the right."""
+        for argument in arguments:
+            if isinstance(argument, Tensor) and argument.dtype == torch.bool and argument.ndim == 2:
+                self._mask = argument
 
     def begin(self, _: nn.Module, arguments: tuple[Fields]) -> None:
         """Note the rows of the batch that comes now.
@@ -83,12 +100,28 @@ class GateObserver:
                 raise ValueError(f"segment {name!r} tells of {len(segment.codes)} rows; row {self.num_rows} came")
 
     def see_factor(self, name: str, gate: nn.Module, factor: Tensor) -> None:
-        """Take up a factor that a gate computed, of one row or of all."""
+        """Take up a factor that a gate computed, of one row or of all, or of the events of histories."""
+        mask = self._mask
+        if gate.slot == "sequence" and factor.ndim >= 3 and mask is not None and factor.shape[:2] == mask.shape:
+            self._see_events(name, gate, factor, mask)
+            return
         if name not in self.factors:
             shape = tuple(factor.shape[1:])
             owners = None if gate in self._of_units else _owners(shape, inputs=self._inputs)
             self.factors[name] = FactorStatistics(gate, math.prod(shape), owners=owners, segments=self._segments)
         self._in_parts(factor.reshape(factor.shape[0] if factor.ndim else 1, -1), self.factors[name].add)
+
+    def _see_events(self, name: str, gate: nn.Module, factor: Tensor, mask: Tensor) -> None:
+        if name not in self.factors:
+            self.factors[name] = SequenceStatistics(gate, math.prod(factor.shape[2:]))
+        to_end = mask.sum(dim=1, keepdim=True) - 1 - torch.arange(mask.size(1), device=mask.device)
+        statistics = self.factors[name]
+        assert isinstance(statistics, SequenceStatistics)
+        for start in range(0, len(mask), _HISTORIES_AT_ONCE):
+            part = slice(start, start + _HISTORIES_AT_ONCE)
+            events = factor.detach()[part][mask[part]].flatten(1).to("cpu", torch.float64).numpy()
+            if len(events):
+                statistics.add_events(events, to_end[part][mask[part]].cpu().numpy())
 
     def see_weights(self, name: str, gate: nn.Module, _: Any, output: tuple[Tensor, Any]) -> None:
         """Take up what an expert gate gave: weights or factors ``(B, K)``, and terms."""
