@@ -34,6 +34,8 @@ def loaded_by(code: str) -> set[str]:
         ("import ctrgate.schema", set()),
         ("import ctrgate.validate", {"matplotlib"}),
         ("import ctrgate.compare", {"matplotlib"}),
+        ("import ctrgate.promote", set()),
+        ("import ctrgate.rollback", set()),
         ("import ctrgate.doctor", set()),
         ("import ctrgate.tracking", set()),
         ("import ctrgate.score", {"torch"}),
