@@ -6,13 +6,14 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from ctrgate.contracts import Batch, TableSpec
+from ctrgate.contracts import Batch, Lookup, TableSpec
 from ctrgate.errors import ConfigError
 from ctrgate.lookups.groups import PooledFused, UnpooledFused
 from ctrgate.lookups.quiet import (
@@ -129,23 +130,12 @@ def distribute(
     options: dict[str, Any] = {"world_size": dist.get_world_size(), "compute_device": device.type}
     if memory_bytes is not None:
         options["hbm_cap" if device.type == "cuda" else "ddr_cap"] = memory_bytes
-    constraints = {
-        f"t{number}": ParameterConstraints(sharding_types=list(kinds), compute_kernels=["fused"], min_partition=4)
-        for number in range(max((len(group.specs) for group in groups), default=0))
-    }
+    num_tables = max((len(group.specs) for group in groups), default=0)
     with _quiet():
         try:
-            planner = EmbeddingShardingPlanner(
-                topology=Topology(**options),
-                constraints=constraints,
-                storage_reservation=FixedPercentageStorageReservation(percentage=_RESERVED),
-            )
-            plan = planner.collective_plan(model, sharders, world)
+            plan = _planner(Topology(**options), kinds, num_tables=num_tables).collective_plan(model, sharders, world)
         except PlannerError as error:
-            raise ConfigError(
-                f"cluster.sharding: TorchRec's planner finds no plan for {', '.join(kinds)} ({error}); allow other "
-                "kinds, more workers or more memory"
-            ) from error
+            raise _no_plan(kinds, error) from error
         wrapped = DistributedModelParallel(
             model,
             env=ShardingEnv.from_process_group(world),
@@ -155,6 +145,89 @@ def distribute(
             data_parallel_wrapper=DefaultDataParallelWrapper(static_graph=False, find_unused_parameters=True),
         )
     return wrapped, _placements(model, groups, plan.plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedShard:
+    """A part of a table on paper: how the table is spread, and what one process gets of it."""
+
+    table: str
+    kind: str
+    rank: int
+    num_rows: int
+    num_columns: int
+
+
+def on_paper(
+    tables: Sequence[TableSpec],
+    lookups: Sequence[Lookup],
+    *,
+    num_workers: int,
+    kinds: Sequence[ShardingKind],
+    memory_bytes: int,
+    batch_size: int,
+) -> list[PlacedShard]:
+    """Where the planner would put pooled fused tables on so many GPUs; nothing is built, and no GPU needed.
+
+    Args:
+        tables: Fused ones.
+        lookups: What reads them, one id for each row.
+        num_workers: GPUs, eight to a machine.
+        kinds: The ways in which a table may be spread.
+        memory_bytes: Of one GPU.
+        batch_size: Rows of a step on one GPU.
+
+    Raises:
+        ConfigError: Where no plan fits.
+    """
+    group = ShardedPooled(tables, lookups, options={"lr": 0.05, "eps": 1e-8}, device=torch.device("meta"), gated=False)
+    with _quiet():
+        topology = Topology(
+            world_size=num_workers, local_world_size=min(8, num_workers), compute_device="cuda", hbm_cap=memory_bytes
+        )
+        planner = _planner(topology, kinds, num_tables=len(tables), batch_size=batch_size)
+        try:
+            plan = planner.plan(group, [FusedEmbeddingBagCollectionSharder()]).plan["collection"]
+        except PlannerError as error:
+            raise _no_plan(kinds, error) from error
+    found = []
+    for number, spec in enumerate(group.specs):
+        placed = plan[f"t{number}"]
+        for shard in placed.sharding_spec.shards:
+            rows, columns = shard.shard_sizes
+            found.append(
+                PlacedShard(
+                    table=spec.name,
+                    kind=placed.sharding_type,
+                    rank=shard.placement.rank(),
+                    num_rows=rows,
+                    num_columns=columns,
+                )
+            )
+    return found
+
+
+def _planner(
+    topology: Topology, kinds: Sequence[ShardingKind], *, num_tables: int, batch_size: int | None = None
+) -> EmbeddingShardingPlanner:
+    """A planner that may use these kinds only, and fused kernels only: no table under data parallelism."""
+    constraints = {
+        f"t{number}": ParameterConstraints(sharding_types=list(kinds), compute_kernels=["fused"], min_partition=4)
+        for number in range(num_tables)
+    }
+    return EmbeddingShardingPlanner(
+        topology=topology,
+        batch_size=batch_size,
+        constraints=constraints,
+        storage_reservation=FixedPercentageStorageReservation(percentage=_RESERVED),
+    )
+
+
+def _no_plan(kinds: Sequence[ShardingKind], error: PlannerError) -> ConfigError:
+    return ConfigError(
+        f"cluster.sharding: TorchRec's planner finds no plan for {', '.join(kinds)} ({error}); allow other kinds, more "
+        "workers or more memory"
+    )
 
 
 def _placements(model: nn.Module, groups: Sequence[ShardedPooled | ShardedUnpooled], plan: Any) -> dict[str, str]:
