@@ -135,7 +135,15 @@ def _run(
         with writing(folder, setting="runs"), atomic_file(folder / "run.yaml") as temporary:
             temporary.write_text(to_yaml(values), encoding="utf-8")
         command = [sys.executable, "-m", "ctrgate", "train", str((folder / "run.yaml").resolve())]
-        planned.append(Planned(number=trial.number, folder=folder, command=command, environment=environment))
+        planned.append(
+            Planned(
+                number=trial.number,
+                folder=folder,
+                command=command,
+                environment=environment,
+                epochs_before=(values["select"] or {}).get("epochs", 0),
+            )
+        )
     run_trials(
         planned,
         journal=journal,
@@ -143,7 +151,6 @@ def _run(
         metric=metric,
         larger_is_better=larger,
         max_epochs=_max_epochs(config),
-        epochs_before=config.select.epochs if config.select else 0,
         parallel=config.tune.parallel,
         cluster=config.cluster,
         folder=config.folder.path / "tune",

@@ -26,7 +26,7 @@ from ctrgate.errors import ConfigError, CtrgateError, DataError
 from ctrgate.files import locked
 from ctrgate.tracking import TrackingConfig
 from ctrgate.training.runs import RunFolder
-from ctrgate.tuning.journal import Journal
+from ctrgate.tuning.journal import Journal, Record
 from ctrgate.tuning.plan import plan
 from ctrgate.tuning.results import lines
 from ctrgate.tuning.settings import AshaSettings
@@ -376,6 +376,14 @@ def test_a_journal_is_read_as_it_was_written_but_for_a_line_cut_short(tmp_path: 
         Journal(journal.path)
 
 
+def test_the_earlier_of_equally_good_epochs_is_best() -> None:
+    record = Record(values=[0.5, 0.9, 0.9, 0.5])
+    assert record.best(larger_is_better=True) == (2, 0.9)
+    assert record.best(larger_is_better=False) == (1, 0.5)
+    assert record.best(larger_is_better=True, before=1) == (1, 0.5)
+    assert Record().best(larger_is_better=True) is None
+
+
 def naive_asha(reports: list[tuple[int, int, float]], *, grace: int, factor: int, most: int) -> list[str]:
     """A rung keeps what came to it; a trial stops where it is below the upper 1 / factor of those before it."""
     rungs: dict[int, list[float]] = {}
@@ -425,6 +433,18 @@ def test_asha_decides_as_a_naive_one_and_goes_on_as_if_it_had_never_ended(
     assert {"stop", "continue"} == set(decisions)
     sign = 1 if larger else -1
     assert [sign * value for trial, _, value in taken if trial == 3] == journal.of(3).values
+
+
+def test_a_trial_that_improved_since_a_rung_stands_there_as_it_came(tmp_path: Path) -> None:
+    for again in (False, True):
+        journal = Journal(tmp_path / f"{again}.jsonl")
+        judge = Asha(AshaSettings(factor=2), max_epochs=9, journal=journal, larger_is_better=True)
+        judge.take(0, epoch=1, value=0.1, seconds=0.0)
+        judge.take(0, epoch=2, value=0.9, seconds=0.0)
+        if again:
+            judge = Asha(AshaSettings(factor=2), max_epochs=9, journal=Journal(journal.path), larger_is_better=True)
+        assert judge.take(1, epoch=1, value=0.5, seconds=0.0) == "continue"
+        assert judge.take(2, epoch=1, value=0.2, seconds=0.0) == "stop"
 
 
 def test_an_epoch_that_is_known_changes_nothing(tmp_path: Path) -> None:

@@ -40,12 +40,14 @@ class Planned:
         folder: The run's.
         command: What trains it.
         environment: Variables that the command gets besides.
+        epochs_before: Its epochs that do not count, as they search for values.
     """
 
     number: int
     folder: Path
     command: Sequence[str]
     environment: Mapping[str, str]
+    epochs_before: int = 0
 
 
 class Asha:
@@ -116,7 +118,6 @@ def run_trials(
     metric: str,
     larger_is_better: bool,
     max_epochs: int,
-    epochs_before: int,
     parallel: int,
     cluster: ClusterConfig,
     folder: Path,
@@ -131,7 +132,6 @@ def run_trials(
         metric: Of valid, in each line of a trial's metrics.
         larger_is_better: Of the metric.
         max_epochs: The most that a trial trains.
-        epochs_before: Epochs of a trial that do not count, as they search for values.
         parallel: Trials at once.
         cluster: Where.
         folder: The search's, which all machines share.
@@ -153,7 +153,7 @@ def run_trials(
             "stop_file": str(stop_file),
             "metric": metric,
             "sign": 1 if larger_is_better else -1,
-            "epochs_before": epochs_before,
+            "epochs_before": one.epochs_before,
             "reported": len(journal.of(one.number).values),
         }
         for one in planned
