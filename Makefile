@@ -41,9 +41,10 @@ test: lint
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-# A minute or two: the scan of Mamba against a loop over steps; prints one table.
+# Some minutes: the scan of Mamba against a loop over steps, and what a step costs as tables grow; prints a table for each.
 bench: setup
 	$(BIN)/python -m benchmarks.scan
+	$(BIN)/python -m benchmarks.vocabulary
 
 # Hours on two cores: every Frappe run file over three seeds; prints the table of docs/reproductions.md.
 reproduce-frappe: setup

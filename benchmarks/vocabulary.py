@@ -1,0 +1,89 @@
+"""What a training step of FinalMLP costs as its tables grow, under both rules; ratios within one run."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+
+from ctrgate.contracts import Batch, Ids
+from ctrgate.features.layout import Field, Layout
+from ctrgate.models.blocks import MlpConfig
+from ctrgate.models.final_mlp import FinalMLPConfig
+from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
+from ctrgate.training.model import build_model
+from ctrgate.training.objective import ClickObjective
+from ctrgate.training.optimizer import Optimizer
+from ctrgate.training.settings import TrainSettings
+
+__all__ = ["main", "step_seconds"]
+
+FIELDS, BATCH = 39, 4096
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m benchmarks.vocabulary [--rows 100000 1000000 10000000] [--steps N]``; prints one table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.vocabulary", description=__doc__)
+    parser.add_argument("--rows", nargs="+", type=int, default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--dense-up-to", type=int, default=1_000_000, help="the dense rule is not tried beyond")
+    parsed = parser.parse_args(arguments)
+    sys.stdout.write(
+        "| rows of all tables | fused: ms a step | to the first | dense: ms a step | to the first |\n|---|---|---|---|---|\n"
+    )
+    first: dict[str, float] = {}
+    for rows in parsed.rows:
+        cells = [f"{rows:,}"]
+        for rule in ("fused", "dense"):
+            if rule == "dense" and rows > parsed.dense_up_to:
+                cells += ["not tried", ""]
+                continue
+            seconds = step_seconds(rows, rule=rule, steps=parsed.steps)
+            first.setdefault(rule, seconds)
+            cells += [f"{1000 * seconds:.0f}", f"{seconds / first[rule]:.2f}"]
+        sys.stdout.write(f"| {' | '.join(cells)} |\n")
+        sys.stdout.flush()
+    return 0
+
+
+def step_seconds(rows: int, *, rule: str, steps: int) -> float:
+    """The median time of a step, forward, backward and update.
+
+    Args:
+        rows: Of the tables of 39 fields together, evenly.
+        rule: ``fused`` or ``dense``.
+        steps: That are timed, after three that are not.
+    """
+    names = [f"f{number}" for number in range(FIELDS)]
+    size = rows // FIELDS
+    layout = Layout(
+        fields=tuple(Field(name=name, kind="id", table=name) for name in names),
+        sequences=(),
+        tables=dict.fromkeys(names, size),
+        labels=("click",),
+        roles={},
+    )
+    tables = TablesConfig(dim=16, rule=FusedRule() if rule == "fused" else DenseRule())
+    mlp = MlpConfig(hidden=(400, 400, 400))
+    config = FinalMLPConfig(mlp1=mlp, mlp2=mlp, gate1_context=("f0",), gate2_context=("f1",), num_heads=10)
+    model = build_model(config, layout=layout, tables=tables, seed=1)
+    optimizer = Optimizer(model, train=TrainSettings(clip_norm=None), tables=tables)
+    objective, random = ClickObjective(torch.ones(1)), torch.Generator().manual_seed(2)
+    times = []
+    for step in range(steps + 3):
+        ids = {name: Ids(values=torch.randint(2, size, (BATCH,), generator=random)) for name in names}
+        labels = torch.randint(0, 2, (BATCH, 1), generator=random).float()
+        batch = Batch(num_rows=BATCH, ids=ids, numbers=torch.empty(BATCH, 0), labels=labels)
+        started = time.perf_counter()
+        output, _ = model(batch)
+        optimizer.step(objective(output, batch), number=step)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[3:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
