@@ -32,9 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--dense-up-to", type=int, default=1_000_000, help="the dense rule is not tried beyond")
     parsed = parser.parse_args(arguments)
-    sys.stdout.write(
-        "| rows of all tables | fused: ms a step | to the first | dense: ms a step | to the first |\n|---|---|---|---|---|\n"
-    )
+    head = "rows of all tables", "fused: ms a step", "to the first", "dense: ms a step", "to the first"
+    sys.stdout.write(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n")
     first: dict[str, float] = {}
     for rows in parsed.rows:
         cells = [f"{rows:,}"]

@@ -48,8 +48,8 @@ class ExportSettings:
     """Made-up rows that are replayed wherever the artifact is loaded."""
     tolerance: Annotated[float, Field(gt=0)] = 1e-5
     """Largest difference of a logit between checkpoint and artifact; relative for logits beyond 1."""
-    log: bool = True
-    """Whether the artifact, tables included, is copied to the tracking store."""
+    log: bool = False
+    """Whether the artifact, tables included, is copied to the tracking store; promotion copies what is to serve."""
 
 
 @settings

@@ -188,7 +188,8 @@ class _MlflowTracker:
         clean = masked(params)
         parent = {"parent": self._config.parent} if self._config.parent else {}
         self._add("start", {"name": run_name, "params": flatten(clean), "tags": masked(tags), **parent})
-        self._add("text", {"name": "config.yaml", "text": to_yaml(clean)})
+        if clean:  # a verb that only adds to the run has none, and leaves the run's own
+            self._add("text", {"name": "config.yaml", "text": to_yaml(clean)})
         self._thread.start()
 
     def metrics(self, values: Mapping[str, float | None], *, step: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from ctrgate import evaluate, export, train
@@ -17,7 +18,7 @@ def test_one_mlflow_run_holds_what_the_verbs_made(write_run: Callable[..., Path]
     path = write_run(tracking={"uri": uri, "artifacts": str(tmp_path / "artifacts")})
     summary = train.run(load(path, train.Config))
     measured = evaluate.run(load(path, evaluate.Config))
-    exported = export.run(load(path, export.Config))
+    exported = export.run(load(path, export.Config, ["export.log=true"]))
 
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("ctrgate")
@@ -34,6 +35,8 @@ def test_one_mlflow_run_holds_what_the_verbs_made(write_run: Callable[..., Path]
         found = client.list_artifacts(run.info.run_id, folder)
         return {name for item in found for name in (files(item.path) if item.is_dir else {item.path})}
 
+    written = yaml.safe_load(Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text())
+    assert written["model"]["name"] == "final_mlp"  # evaluate and export have added to the run and left it
     kept = f"artifact/{exported['identity'][:12]}"
     assert {
         "config.yaml",
