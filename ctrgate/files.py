@@ -16,7 +16,16 @@ from typing import Any
 
 from ctrgate.errors import ConfigError, DataError
 
-__all__ = ["atomic_file", "atomic_folder", "checksum", "locked", "put_back", "write_json", "writing"]
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "checksum",
+    "locked",
+    "put_back",
+    "replace_folder",
+    "write_json",
+    "writing",
+]
 
 
 @contextmanager
@@ -65,13 +74,23 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             for name in names:
                 _sync(Path(folder) / name)
             _sync(Path(folder))
-        if path.exists():
-            os.rename(path, old)
-        os.rename(temporary, path)
-        _sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        _take_place(path, temporary, old=old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(path: str | Path, *, by: Path) -> None:
+    """Give a folder that lies beside ``path``, whole and synced, the name ``path``, as ``atomic_folder`` does."""
+    path = Path(path)
+    _take_place(path, by, old=put_back(path))
+
+
+def _take_place(path: Path, temporary: Path, *, old: Path) -> None:
+    if path.exists():
+        os.rename(path, old)
+    os.rename(temporary, path)
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def put_back(path: Path) -> Path:
@@ -140,12 +159,13 @@ def _is(path: Path, descriptor: int) -> bool:
 
 
 @contextmanager
-def writing(place: str | Path, *, setting: str) -> Iterator[None]:
+def writing(place: str | Path, *, setting: str, kept: str = "nothing was written") -> Iterator[None]:
     """Turn what a library says of a full or forbidden disk, within a block that writes, into a DataError.
 
     Args:
         place: What is written.
         setting: The setting that names another place.
+        kept: What has become of the work so far.
     """
     try:
         yield
@@ -155,7 +175,7 @@ def writing(place: str | Path, *, setting: str) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT) or str(error).endswith(
             (f"(os error {errno.ENOSPC})", f"(os error {errno.EDQUOT})")
         ):
-            text = f"no space left on the disk of {place}; nothing was written. Free some, or set {setting}"
+            text = f"no space left on the disk of {place}; {kept}. Free some, or set {setting}"
             raise DataError(text) from error
         if isinstance(error, OSError) and number in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise DataError(f"{place} cannot be written: {error.strerror}; set {setting} to another place") from error

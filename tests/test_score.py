@@ -19,6 +19,7 @@ from ctrgate import export, prepare, score, train
 from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError
+from ctrgate.files import checksum
 from ctrgate.training.runs import RunFolder, restore
 from ctrgate.training.task import logits_of
 
@@ -96,7 +97,7 @@ def test_any_cut_into_files_and_batches_gives_the_same_scores(dense_run: Any, tm
     assert whole.select("user", "id").equals(cut.select("user", "id"))
     np.testing.assert_allclose(cut["logit"], whole["logit"], atol=1e-6)
     parts = sorted(path.name for path in (tmp_path / "cut").glob("part-*"))
-    assert parts == [f"part-0000{n}-{n}.parquet" for n in range(4)]
+    assert parts == [f"part-0000{n}-00000-{n}.parquet" for n in range(4)]
     assert pl.read_parquet(tmp_path / "cut" / parts[2]).schema == cut.schema  # a file without rows has a part as well
 
 
@@ -106,7 +107,16 @@ def test_success_tells_rows_files_model_and_encoder(dense_run: Any, tmp_path: Pa
     success = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     manifest = json.loads((dense_run.artifact / "manifest.json").read_text())
     assert success["rows"] == 9
-    assert [(file["part"], file["rows"]) for file in success["files"]] == [("part-00000-a.parquet", 9)]
+    ((file, part),) = [(file, part) for file in success["files"] for part in file["parts"]]
+    path = tmp_path / "out" / "part-00000-00000-a.parquet"
+    assert (file["path"], file["rows"], file["sha256"]) == (
+        str(tmp_path / "a.parquet"),
+        9,
+        checksum(tmp_path / "a.parquet"),
+    )
+    assert part == {"part": path.name, "rows": 9, "num_bytes": path.stat().st_size, "sha256": checksum(path)}
+    assert success["skipped"] == []
+    assert sum(success["histogram"]["logits"]["click"]) == 9
     assert success["model"]["identity"] == result["model"]
     assert (success["model"]["run"], success["model"]["name"]) == ("dense", "final_mlp")
     assert success["encoder"] == manifest["encoder"]

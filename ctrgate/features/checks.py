@@ -65,11 +65,25 @@ def check_columns(
 
 
 def check_values(
-    features: Iterable[Feature], lazy: pl.LazyFrame, *, source: str, scoring: bool = False, log: bool = False
+    features: Iterable[Feature],
+    lazy: pl.LazyFrame,
+    *,
+    source: str,
+    first: int = 0,
+    scoring: bool = False,
+    log: bool = False,
 ) -> None:
     """Make sure that no number is infinite, and that lists which belong together are equally long.
 
     Only the columns in which that can go wrong are read. The columns and types must have been checked.
+
+    Args:
+        features: The features.
+        lazy: The rows.
+        source: Their file, for messages.
+        first: The number of the first of them.
+        scoring: As in ``check_columns``.
+        log: As in ``check_columns``.
 
     Raises:
         DataError: Naming the first such row, counted from 0, and the features.
@@ -79,7 +93,7 @@ def check_values(
     if not tests:
         return
     flags = [test.fill_null(False).alias(str(place)) for place, (_, test) in enumerate(tests)]
-    marked = lazy.select(flags).with_row_index("row").filter(pl.any_horizontal(pl.exclude("row"))).head(1)
+    marked = lazy.select(flags).with_row_index("row", offset=first).filter(pl.any_horizontal(pl.exclude("row"))).head(1)
     found = marked.collect(engine="streaming")
     if found.height:
         faults = [message for place, (message, _) in enumerate(tests) if found[str(place)].item()]

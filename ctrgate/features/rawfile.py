@@ -39,11 +39,13 @@ class RawFile:
         path: The file.
         table: How it is read.
         types: The columns of a text file that are no text.
+        within: The first row that is read, and the one after the last; all rows where it is None.
     """
 
     path: Path
     table: Table
     types: Mapping[str, pl.DataType]
+    within: tuple[int, int] | None = None
 
     @property
     def format(self) -> str:
@@ -85,9 +87,9 @@ class RawFile:
     ) -> Iterator[pl.DataFrame]:
         """The rows piece by piece, as Polars asks for them."""
         columns = None if with_columns is None else [name for name in with_columns if name != ROW]
-        start = 0
+        offset, start = self.within[0] if self.within else 0, 0
         for piece in self._unnumbered(columns):
-            rows = piece.with_row_index(ROW, offset=start)
+            rows = piece.with_row_index(ROW, offset=offset + start)
             start += piece.height
             if n_rows is not None:
                 rows = rows.head(max(0, n_rows - start + piece.height))
@@ -101,13 +103,16 @@ class RawFile:
         lazy = self._scan()
         lazy = lazy if columns is None else lazy.select(columns or pl.first())
         if self.format != "parquet":
+            lazy = lazy.slice(self.within[0], self.within[1] - self.within[0]) if self.within else lazy
             yield from lazy.collect_batches(chunk_size=_PIECE_ROWS, maintain_order=True, engine="streaming")
             return
         metadata, start = pq.read_metadata(self.path), 0
         for group in range(metadata.num_row_groups):
-            num_rows = metadata.row_group(group).num_rows
-            yield from lazy.slice(start, num_rows).collect().iter_slices(_PIECE_ROWS)
-            start += num_rows
+            stop = start + metadata.row_group(group).num_rows
+            first, last = (max(start, self.within[0]), min(stop, self.within[1])) if self.within else (start, stop)
+            if first < last:
+                yield from lazy.slice(first, last - first).collect().iter_slices(_PIECE_ROWS)
+            start = stop
 
     def _scan(self) -> pl.LazyFrame:
         if self.format == "parquet":

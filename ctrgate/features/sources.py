@@ -29,7 +29,17 @@ from ctrgate.features.kinds import (
 )
 from ctrgate.features.rawfile import TYPES, RawFile
 
-__all__ = ["SPLITS", "Source", "SplitName", "check_agreement", "expand", "open_sources", "read_raw"]
+__all__ = [
+    "SPLITS",
+    "RawReader",
+    "Source",
+    "SplitName",
+    "check_agreement",
+    "expand",
+    "named_files",
+    "open_sources",
+    "read_raw",
+]
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
@@ -69,6 +79,19 @@ def expand(places: Iterable[str]) -> list[Path]:
     Raises:
         DataError: Where a place names no file, or a file is empty.
     """
+    files = named_files(places)
+    for path in files:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty (0 bytes)")
+    return files
+
+
+def named_files(places: Iterable[str]) -> list[Path]:
+    """As ``expand``, empty files included.
+
+    Raises:
+        DataError: Where a place names no file.
+    """
     files: list[Path] = []
     for place in places:
         found = sorted(glob.glob(place, recursive=True)) if glob.has_magic(place) else [place]
@@ -76,9 +99,6 @@ def expand(places: Iterable[str]) -> list[Path]:
         if not paths:
             raise DataError(f"{place}: no such file; relative paths start at the working folder")
         files += paths
-    for path in files:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty (0 bytes)")
     return files
 
 
@@ -114,12 +134,27 @@ def read_raw(dataset: DatasetConfig, files: Sequence[str], *, encoder: Encoder |
         files: Paths or globs.
         encoder: Columns of text files are read as integers where it learnt integers.
     """
-    joins = _read_joins(dataset)
-    types = dict.fromkeys(_integers(encoder) if encoder else (), pl.Int64()) | _types(dataset, csv=dataset.csv)
-    return [
-        _open(RawFile(path=path, table=dataset, types=types), joins=joins, number=number, skip_present=True)
-        for number, path in enumerate(expand(files))
-    ]
+    reader = RawReader(dataset, encoder=encoder)
+    return [reader.open(path, number=number) for number, path in enumerate(expand(files))]
+
+
+class RawReader:
+    """Opens files of rows to be scored, one by one; joined tables are read once.
+
+    Args:
+        dataset: As in ``read_raw``.
+        encoder: As in ``read_raw``.
+    """
+
+    def __init__(self, dataset: DatasetConfig, *, encoder: Encoder | None = None) -> None:
+        self._dataset, self._joins = dataset, _read_joins(dataset)
+        integers = dict.fromkeys(_integers(encoder) if encoder else (), pl.Int64())
+        self._types = integers | _types(dataset, csv=dataset.csv)
+
+    def open(self, path: Path, *, number: int = 0, within: tuple[int, int] | None = None) -> Source:
+        """One file, or its rows from the first of ``within`` to before the second."""
+        file = RawFile(path=path, table=self._dataset, types=self._types, within=within)
+        return _open(file, joins=self._joins, number=number, skip_present=True)
 
 
 def check_agreement(sources: Sequence[Source], columns: Iterable[str]) -> None:

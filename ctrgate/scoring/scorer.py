@@ -1,0 +1,239 @@
+"""Rows of one file in, finished parts out: what every process of a job does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import torch
+from pydantic import Field
+
+from ctrgate.artifact.bundle import Artifact, to_batch
+from ctrgate.config import settings
+from ctrgate.contracts import FIRST_VALUE_ID
+from ctrgate.errors import ArtifactError, DataError
+from ctrgate.features.checks import check_values
+from ctrgate.features.dataset import DatasetConfig
+from ctrgate.features.layout import role_column
+from ctrgate.features.rawfile import ROW
+from ctrgate.features.sources import RawReader, Source
+from ctrgate.files import atomic_file, checksum
+from ctrgate.metrics.calibration import sigmoid
+from ctrgate.models.next_item import HISTORIES_AT_ONCE
+from ctrgate.scoring.histogram import added, counts
+from ctrgate.scoring.units import Unit, cut, sizes
+
+__all__ = ["Order", "Part", "Scorer", "part_name"]
+
+_ROW_GROUP = 65_536
+_STEM_BYTES = 100
+
+
+@settings
+class Order:
+    """All that a process needs to know of a job."""
+
+    artifact: str
+    """The folder of the model."""
+    identity: str
+    """Of the model, which must not change meanwhile."""
+    dataset: DatasetConfig
+    """How rows are read."""
+    files: tuple[str, ...]
+    """By number."""
+    folder: str
+    """Where parts go."""
+    batch_rows: int
+    top_k: int
+    threads: int
+    about: Mapping[str, str]
+    """Kept in each part's metadata."""
+
+
+@settings
+class Part:
+    """One finished file of scores."""
+
+    file: int
+    """The number of the file whose rows it scores."""
+    unit: int
+    """The number of the unit in that file."""
+    part: str
+    """Its name."""
+    rows: Annotated[int, Field(ge=0)]
+    """Its rows: those of the unit, or their best items."""
+    num_bytes: int
+    sha256: str
+    histogram: Mapping[str, Sequence[int]]
+    """Of logits, by label; empty for a model that ranks items."""
+
+
+def part_name(unit: Unit, path: str) -> str:
+    """Names a part by its content's place, so that names sort as rows do."""
+    stem = Path(path).stem.encode("utf-8", errors="replace")[:_STEM_BYTES].decode("utf-8", errors="ignore")
+    return f"part-{unit.file:05d}-{unit.number:05d}-{stem}.parquet"
+
+
+class Scorer:
+    """A model with the files of a job.
+
+    Args:
+        order: The job.
+        artifact: The model, where it is loaded already.
+
+    Raises:
+        ArtifactError: Where the model is not the job's any more.
+    """
+
+    def __init__(self, order: Order, *, artifact: Artifact | None = None) -> None:
+        self.order, self.artifact = order, artifact or Artifact.load(order.artifact)
+        if self.artifact.identity != order.identity:
+            raise ArtifactError(f"{order.artifact} was replaced by another model while the job ran; run it again")
+        self._reader = RawReader(order.dataset, encoder=self.artifact.encoder)
+        items = self.artifact.items
+        self._batch_rows = order.batch_rows if items is None else min(order.batch_rows, HISTORIES_AT_ONCE)
+        self._names = pl.Series()
+        if items is not None:
+            self._names = self.artifact.encoder.decode(items.target, pl.Series(range(items.num_rows)))
+
+    def parts(self, task: Sequence[Unit], *, advance: Callable[[int], None]) -> Iterator[Part]:
+        """Score units of one file that follow one another, and give each part once it is in its place for good.
+
+        Args:
+            task: The units.
+            advance: Told of rows that are scored.
+
+        Raises:
+            DataError: Naming the file, and the row, that cannot be used.
+        """
+        first, last = task[0], task[-1]
+        path = self.order.files[first.file]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.order.threads)
+        try:
+            source = self._reader.open(Path(path), number=first.file, within=(first.start, last.stop))
+            lengths = [sizes(unit, batch_rows=self._batch_rows) for unit in task]
+            scored = self._scored(source, first=first.start, lengths=itertools.chain(*lengths), advance=advance)
+            for unit, of in zip(task, lengths, strict=True):
+                yield self._part(unit, path, itertools.islice(scored, len(of)))
+        except pl.exceptions.PanicException as error:  # a damaged file that Polars did not foresee
+            raise DataError(f"{path} cannot be read: {error}; is it damaged?") from error
+        finally:
+            torch.set_num_threads(threads)
+
+    def _scored(
+        self, source: Source, *, first: int, lengths: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[pl.DataFrame]:
+        """Rows with their keys and scores, in frames of the lengths given."""
+        artifact, keys, path = self.artifact, self.order.dataset.roles.keys, str(source.path)
+        names = {role_column("key", name): name for name in keys} or {ROW: "row"}
+        columns = [_key(name, source.schema).alias(role_column("key", name)) for name in keys]
+        with source.reading():
+            check_values(artifact.encoder.features, source.rows, source=path, first=first, scoring=True)
+            lazy = artifact.encoder.transform(source.rows.with_columns(columns), keep=list(names), scoring=True)
+            pieces = lazy.collect_batches(chunk_size=self._batch_rows, maintain_order=True)
+            empty = pl.DataFrame(schema=lazy.collect_schema())
+            for rows in _told(path, cut(pieces, lengths, empty=empty)):
+                found = rows.select(pl.col(column).alias(name) for column, name in names.items())
+                if not keys:
+                    found = found.select(pl.lit(path).alias("file"), pl.col("row").cast(pl.Int64))
+                if artifact.items is None:
+                    yield found.with_columns(_scores(artifact, rows))
+                else:
+                    yield _ranked(artifact, rows, found, names=self._names, top_k=self.order.top_k)
+                advance(rows.height)
+
+    def _part(self, unit: Unit, path: str, scored: Iterable[pl.DataFrame]) -> Part:
+        """Write a unit's scores: to a temporary name, synced, renamed."""
+        place = Path(self.order.folder) / part_name(unit, path)
+        labels = self.artifact.layout.labels if self.artifact.items is None else ()
+        logits = {label: f"logit:{label}" if len(labels) > 1 else "logit" for label in labels}
+        histograms, num_rows = [], 0
+        with atomic_file(place) as temporary:
+            writer = None
+            try:
+                for rows in _regrouped(scored, _ROW_GROUP):
+                    histograms.append({label: counts(rows[column].to_numpy()) for label, column in logits.items()})
+                    table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+                    table = table.replace_schema_metadata(dict(self.order.about))
+                    writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+                    writer.write_table(table)
+                    num_rows += rows.height
+            finally:
+                if writer is not None:
+                    writer.close()
+            num_bytes, hashed = temporary.stat().st_size, checksum(temporary)
+        return Part(
+            file=unit.file,
+            unit=unit.number,
+            part=place.name,
+            rows=num_rows,
+            num_bytes=num_bytes,
+            sha256=hashed,
+            histogram=added(histograms),
+        )
+
+
+def _told(path: str, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    try:
+        yield from frames
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _key(name: str, schema: pl.Schema) -> pl.Expr:
+    is_coded = isinstance(schema[name], pl.Categorical | pl.Enum)
+    return pl.col(name).cast(pl.String) if is_coded else pl.col(name)
+
+
+def _scores(artifact: Artifact, encoded: pl.DataFrame) -> list[pl.Series]:
+    labels = artifact.layout.labels
+    logits = np.empty((0, len(labels)), dtype=np.float32)
+    if encoded.height:
+        logits = artifact.logits_of(to_batch(encoded, layout=artifact.layout))
+    columns = []
+    for place, label in enumerate(labels):
+        ending = f":{label}" if len(labels) > 1 else ""
+        logit = logits[:, place].astype(np.float64)
+        columns.append(pl.Series(f"score{ending}", sigmoid(logit)))
+        columns.append(pl.Series(f"logit{ending}", logits[:, place]))
+    return columns
+
+
+def _ranked(
+    artifact: Artifact, encoded: pl.DataFrame, keys: pl.DataFrame, *, names: pl.Series, top_k: int
+) -> pl.DataFrame:
+    """The best items of each row, one below the other, with the row's keys; ``names`` has an item by its id."""
+    count = top_k + names[FIRST_VALUE_ID:].null_count()  # rows of missing and retired values name no item
+    scores, ids = np.empty((0, count), dtype=np.float32), np.empty((0, count), dtype=np.int64)
+    if encoded.height:
+        scores, ids = artifact.best_items(to_batch(encoded, layout=artifact.layout), count=count)
+    row = np.repeat(np.arange(len(ids)), ids.shape[1])
+    found = keys[row].with_columns(
+        pl.Series("row:place", row), names[ids.ravel()].alias("item"), pl.Series("score", scores.ravel())
+    )
+    found = found.filter(pl.col("score").is_finite() & pl.col("item").is_not_null())
+    found = found.insert_column(keys.width, found.select(rank=pl.int_range(1, pl.len() + 1).over("row:place"))["rank"])
+    return found.filter(pl.col("rank") <= top_k).drop("row:place")
+
+
+def _regrouped(frames: Iterable[pl.DataFrame], num_rows: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of ``num_rows``; the last is smaller, and without any rows it is the only one."""
+    waiting: list[pl.DataFrame] = []
+    size, yielded = 0, False
+    for frame in frames:
+        waiting.append(frame)
+        size += frame.height
+        if size >= num_rows:
+            rows = pl.concat(waiting)
+            whole = size // num_rows * num_rows
+            for start in range(0, whole, num_rows):
+                yield rows.slice(start, num_rows)
+            waiting, size, yielded = [rows.slice(whole)], size - whole, True
+    if waiting and (size or not yielded):
+        yield pl.concat(waiting)

@@ -1,0 +1,42 @@
+"""The section ``score`` of a run file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ctrgate.config import Place, settings
+from ctrgate.features.dataset import Places
+
+__all__ = ["ScoreSettings"]
+
+
+@settings
+class ScoreSettings:
+    """Which rows are scored, with which model."""
+
+    files: Annotated[Places, Field(min_length=1)]
+    """Paths or globs of raw files, written as the dataset's files were."""
+    model: Place = ""
+    """The folder of the exported model, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; ``RUNS/NAME/artifact`` by
+    default."""
+    into: Place = ""
+    """The folder of the scores; ``scores/NAME`` by default."""
+    batch_rows: Annotated[int, Field(ge=1)] = 16_384
+    """Rows that go through the network together; of histories whose next items are ranked, at most 1,024."""
+    unit_rows: Annotated[int, Field(ge=1)] = 262_144
+    """Rows of one part of the scores, the unit that is done again after a kill; of Parquet, whole row groups that have
+    at least as many."""
+    top_k: Annotated[int, Field(ge=1)] = 10
+    """Items per row, for a model that ranks items."""
+    processes: Annotated[int, Field(ge=1)] = 1
+    """Processes that score side by side; scores do not depend on their number."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of the network in each process; the last digits of scores may depend on them."""
+    on_bad_file: Literal["stop", "skip"] = "stop"
+    """What a file that cannot be read or scored does: end the job, or be left out, listed, and told by exit code 3."""
+    replace: bool = False
+    """Replace scores of another model, of other files or of other settings that lie there, finished or not."""
+    dry_run: bool = False
+    """Check model, files and columns, and write nothing."""
