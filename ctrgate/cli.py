@@ -38,6 +38,7 @@ VERBS = (
     "export",
     "promote",
     "rollback",
+    "reproduce",
     "score",
     "doctor",
 )

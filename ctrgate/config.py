@@ -45,6 +45,7 @@ SECTIONS = (
     "select",
     "widths",
     "daily",
+    "reproduce",
 )
 
 T = TypeVar("T")

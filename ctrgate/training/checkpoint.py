@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.errors import ArtifactError
-from ctrgate.files import atomic_file, atomic_folder, put_back, writing
+from ctrgate.files import atomic_file, atomic_folder, checksum, put_back, writing
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.saved_tables import FORMAT, SavedTables, table_shards
 from ctrgate.training.workers import ALONE, Workers
 
-__all__ = ["Checkpoints", "Progress", "load_network", "load_weights", "optimizer_state"]
+__all__ = ["Checkpoints", "Progress", "load_network", "load_weights", "optimizer_state", "weights_checksum"]
 
 _GATES = "gates.safetensors"
 
@@ -207,6 +208,16 @@ def load_network(model: CtrModel, folder: Path) -> None:
         model.network.load_state_dict(_load(folder / "network.safetensors"))
     except RuntimeError as error:
         raise ArtifactError(f"{folder / 'network.safetensors'} is of another network: {error}") from error
+
+
+def weights_checksum(checkpoint: Path) -> str:
+    """Names a checkpoint's weights: one SHA-256 over those of its tables, its network and its value gates.
+
+    Tables hold what their optimizer has gathered too; workers count, as each has its shard in a file of its own.
+    """
+    files = sorted([*checkpoint.glob("tables-*.safetensors"), *checkpoint.glob("network.*"), *checkpoint.glob(_GATES)])
+    told = "".join(f"{path.name} {checksum(path)}\n" for path in files)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def optimizer_state(folder: Path) -> dict[str, dict[str, Tensor]]:

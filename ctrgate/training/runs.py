@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 import torch
 
 from ctrgate.config import Place, load, settings, to_yaml
@@ -21,15 +22,18 @@ from ctrgate.features.prepared import Prepared, PrepareSettings
 from ctrgate.files import atomic_file, write_json
 from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.registry import ModelConfig
-from ctrgate.training.checkpoint import Checkpoints, load_weights
+from ctrgate.training.checkpoint import Checkpoints, load_weights, weights_checksum
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.objective import ClickConfig, ObjectiveConfig
 from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings
 
-__all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
+__all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of", "surroundings"]
 
-_PACKAGES = ("torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "polars", "pyarrow", "numpy", "mlflow", "ray")
+_PACKAGES = (
+    *("ctrgate", "torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu"),
+    *("polars", "pyarrow", "numpy", "mlflow", "ray"),
+)
 # Settings that change neither the data nor the result; a run may be resumed with others.
 _FREE = (("train", "checkpoint_every"), ("train", "restart"), ("train", "workers"), ("prepare", "dry_run"))
 
@@ -99,9 +103,9 @@ class RunFolder:
                     "or set train.restart=true to throw that run away"
                 )
             return
-        with atomic_file(self.config) as temporary:
+        write_json(self.path / "environment.json", {**environment, **_start(config)})
+        with atomic_file(self.config) as temporary:  # comes last: where it is, a run has begun
             temporary.write_text(to_yaml(config))
-        write_json(self.path / "environment.json", environment)
 
     def settings(self) -> dict[str, Any]:
         """The resolved run file by section, as it was trained; passwords in it are masked."""
@@ -218,7 +222,8 @@ def _paths(one: Any, other: Any, at: tuple[str, ...]) -> list[str]:
     return [".".join(at)]
 
 
-def _environment(seed: int, prepared: Prepared) -> dict[str, Any]:
+def surroundings() -> dict[str, Any]:
+    """What a result may depend on besides settings and data: versions, the processor, the number of threads."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -226,12 +231,28 @@ def _environment(seed: int, prepared: Prepared) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return {
-        "seed": seed,
         "python": platform.python_version(),
         "versions": versions,
         "machine": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "polars_threads": pl.thread_pool_size(),
+    }
+
+
+def _environment(seed: int, prepared: Prepared) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        **surroundings(),
         "encoder": prepared.manifest.encoder,
         "sources": [{"path": source.path, "sha256": source.sha256} for source in prepared.manifest.sources],
     }
+
+
+def _start(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights that a run starts warm from; nothing for one that starts from its seed."""
+    warm = (config.get("train") or {}).get("warm_start")
+    checkpoint = None if warm is None else RunFolder(Path(warm["run"])).checkpoints.find(warm["which"])
+    if checkpoint is None:
+        return {}
+    return {"warm_start": {"checkpoint": checkpoint.name, "weights": weights_checksum(checkpoint)}}
