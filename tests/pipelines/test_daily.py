@@ -180,7 +180,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_decisions_and_scores(her
     for folder in (undisturbed, killed):
         folder.mkdir()
         (folder / "data").symlink_to(here / "data")
-    subprocess.run(command, cwd=undisturbed, check=True, capture_output=True)
+    whole = subprocess.run(command, cwd=undisturbed, capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr[-2000:]
     draw, kills = random.Random(5), 0
     while kills < 20:
         process = subprocess.Popen(
@@ -191,7 +192,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_decisions_and_scores(her
         kills += 1
         if (killed / "daily/fortnight/2025-03-05/day.json").exists() and kills < 20:
             continue
-    subprocess.run(command, cwd=killed, check=True, capture_output=True)
+    last = subprocess.run(command, cwd=killed, capture_output=True, text=True, check=False)
+    assert last.returncode == 0, last.stderr[-2000:]
     os.chdir(undisturbed)
     expected = _everything_decided()
     os.chdir(killed)
