@@ -85,6 +85,8 @@ def score_next(plan: Plan, day: date, record: Mapping[str, Any]) -> Literal["sco
     try:
         steps.once("score", lambda: _verb("score", folder / "score.yaml"), needs=sections)
     except Stopped as stopped:
+        if stopped.exit_code == _HELD:  # scored but for the files that score.on_bad_file lets it leave out and list
+            return "scored"
         if stopped.exit_code != _WRONG_INPUT:
             raise
         return "refused"
