@@ -18,11 +18,12 @@ from ctrgate.files import locked, put_back, writing
 from ctrgate.progress import bar, console
 from ctrgate.scoring.agenda import Agenda
 from ctrgate.scoring.folder import SUCCESS, Log, WorkFolder, changed_parts, digest, recorded
-from ctrgate.scoring.histogram import EDGES, added
+from ctrgate.scoring.histogram import EDGES, Counts, added
 from ctrgate.scoring.inputs import Input, open_inputs, tables_of
 from ctrgate.scoring.model import Model, resolve
 from ctrgate.scoring.scorer import Order, Part
 from ctrgate.scoring.settings import ScoreSettings
+from ctrgate.scoring.skew import counts_of, psi
 from ctrgate.scoring.workers import work
 from ctrgate.tracking import TrackingConfig
 
@@ -69,7 +70,8 @@ def run(config: Config) -> dict[str, Any]:
         SchemaError: Naming the file and the columns that it lacks.
         DataError: Naming the file, and the row, that cannot be used.
         ArtifactError: Where the model is damaged or was changed.
-        HeldBackError: All is in place, but files were left out.
+        HeldBackError: All is in place, but files were left out; or nothing is, as scores are not distributed as
+            earlier ones were.
     """
     score, into = config.score, Path(config.score.into or Path("scores") / config.name)
     model = _model(config, into)
@@ -86,6 +88,7 @@ def run(config: Config) -> dict[str, Any]:
     if score.dry_run:
         _is_finished(into, job, replace=score.replace)
         return _told_only(into, model=model, artifact=artifact, inputs=inputs)
+    expected = counts_of(Path(score.like)) if score.like else {}
     kept = "what is scored is kept, and the same command goes on from there"
     started = time.monotonic()
     with (
@@ -103,7 +106,9 @@ def run(config: Config) -> dict[str, Any]:
             order = _order(score, artifact=artifact, model=model, dataset=dataset, inputs=inputs, folder=folder.path)
             with folder.log() as log:
                 _work(order, artifact=artifact, inputs=inputs, log=log, score=score)
-                folder.finish(_success(artifact, model=model, job=job, inputs=inputs, log=log))
+                success = _success(artifact, model=model, job=job, inputs=inputs, log=log)
+                _check_skew(success["histogram"]["logits"], expected=expected, score=score)
+                folder.finish(success)
         success = folder.whole
         assert success is not None
         folder.publish()
@@ -262,6 +267,21 @@ def _success(
         "job": job,
         "origin": _origin(model, artifact),
     }
+
+
+def _check_skew(found: Counts, *, expected: Counts, score: ScoreSettings) -> None:
+    """Tell, or hold back, scores that are not distributed as earlier ones were."""
+    apart = {label: psi(expected[label], of) for label, of in found.items() if label in expected}
+    for label, value in apart.items():
+        if value <= score.max_psi:
+            continue
+        told = f"the logits of {label} are not distributed as in {score.like}"
+        told += f": PSI {value:.3f}, allowed is {score.max_psi:g}"
+        if score.on_skew == "stop":
+            raise HeldBackError(
+                f"{told}; all is scored, but has not taken its place. The same command with score.on_skew=warn lets it"
+            )
+        console.print(f"warning: {told}")
 
 
 def _listed(part: Part) -> dict[str, Any]:

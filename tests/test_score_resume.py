@@ -157,6 +157,38 @@ def test_what_is_finished_is_not_scored_again(
 
 
 @pytest.mark.usefixtures("loaded")
+def test_a_file_without_row_groups_is_read_in_one_go_and_from_where_it_was_left(
+    dense_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense_run.rows[:70].write_ipc(tmp_path / "a.arrow")
+    dense_run.rows[:70].write_parquet(tmp_path / "a.parquet")
+    order = ["score.unit_rows=32", "score.batch_rows=10"]
+    streamed = [*order, f"score.files={tmp_path / 'a.arrow'}"]
+    dense_run("score", *streamed, f"score.into={tmp_path / 'whole'}")
+    sizes = [part["rows"] for part in success(tmp_path / "whole")["files"][0]["parts"]]
+    assert sizes == [32, 32, 6]
+    given: list[tuple[int, int]] = []
+    parts = Scorer.parts
+
+    def watched(self: Scorer, task: Any, *, advance: Any) -> Any:
+        given.append((task[0].start, task[-1].stop))
+        for number, part in enumerate(parts(self, task, advance=advance)):
+            if len(given) == 1 and number == 1:
+                raise KeyboardInterrupt
+            yield part
+
+    monkeypatch.setattr(Scorer, "parts", watched)
+    with pytest.raises(KeyboardInterrupt):
+        dense_run("score", *streamed, f"score.into={tmp_path / 'out'}")
+    dense_run("score", *streamed, f"score.into={tmp_path / 'out'}")
+    assert given == [(0, 70), (32, 70)]
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    dense_run("score", *order, f"score.files={tmp_path / 'a.parquet'}", f"score.into={tmp_path / 'other'}")
+    logits = [pl.read_parquet(tmp_path / name / "*.parquet")["logit"] for name in ("out", "other")]
+    assert (logits[0] - logits[1]).abs().max() < 1e-5
+
+
+@pytest.mark.usefixtures("loaded")
 def test_a_torn_line_of_the_log_and_a_damaged_part_are_done_again(
     dense_run: Any, tmp_path: Path, order: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +329,28 @@ def test_finished_scores_that_were_changed_are_not_taken_for_whole(
         dense_run("score", *order)
     dense_run("score", *order, "score.replace=true")
     assert tree(tmp_path / "to/out") == whole
+
+
+@pytest.mark.usefixtures("loaded")
+def test_scores_that_have_shifted_are_told_or_held_back_and_not_scored_again(
+    dense_run: Any, tmp_path: Path, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    like = f"score.like={tmp_path / 'to/out'}"
+    dense_run("score", *order)
+    dense_run("score", *order, like, f"score.into={tmp_path / 'same'}", "score.on_skew=stop")
+    counts = success(tmp_path / "to/out")
+    counts["histogram"]["logits"]["click"] = [12, *[0] * (len(counts["histogram"]["edges"]))]
+    (tmp_path / "to/out/_SUCCESS").write_text(json.dumps(counts))
+    other = [*order, like, f"score.into={tmp_path / 'other'}"]
+    with pytest.raises(HeldBackError, match=r"the logits of click are not distributed as in .*PSI \d"):
+        dense_run("score", *other, "score.on_skew=stop")
+    assert not (tmp_path / "other").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "_part", lambda *_: pytest.fail("scored again"))
+        dense_run("score", *other)
+    assert tree(tmp_path / "other") == tree(tmp_path / "same")
+    with pytest.raises(ConfigError, match=r"score\.like: .* holds no finished scores"):
+        dense_run("score", *other, f"score.like={tmp_path / 'none'}", f"score.into={tmp_path / 'more'}")
 
 
 JOB = "import sys\nfrom ctrgate.cli import main\nsys.exit(main(['score', *sys.argv[1:]]))\n"

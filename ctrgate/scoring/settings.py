@@ -36,6 +36,12 @@ class ScoreSettings:
     """Threads of the network in each process; the last digits of scores may depend on them."""
     on_bad_file: Literal["stop", "skip"] = "stop"
     """What a file that cannot be read or scored does: end the job, or be left out, listed, and told by exit code 3."""
+    like: Place = ""
+    """A folder of earlier scores that these should be distributed as; by default, nothing is compared."""
+    max_psi: Annotated[float, Field(gt=0)] = 0.25
+    """The largest population stability index of a label's logits against those of ``like``."""
+    on_skew: Literal["warn", "stop"] = "warn"
+    """What a larger one does: it is told, or the scores do not take their place and the exit code is 3."""
     replace: bool = False
     """Replace scores of another model, of other files or of other settings that lie there, finished or not."""
     dry_run: bool = False
