@@ -93,13 +93,14 @@ def run(config: Config) -> dict[str, Any]:
     tracker.start(run_name=config.name, params={}, tags={}, resume=True)
     step = int(restored.checkpoint.name.removeprefix("step-"))
     results: dict[str, Any] = {"run": str(folder.path)}
+    shifts = {"logit_shifts": restored.logit_shifts} if any(restored.logit_shifts) else {}
     try:
         for split in splits:
             scored, rate, result = _measured(restored, split, seed=config.evaluate.seed)
             target = folder.path / "evaluation" / f"{split}.parquet"
             with writing(target, setting="runs"), atomic_file(target) as temporary:
                 scored.write_parquet(temporary)
-            write_json(target.with_suffix(".json"), {"step": step, "rows_per_second": rate, **result})
+            write_json(target.with_suffix(".json"), {"step": step, "rows_per_second": rate, **shifts, **result})
             results[split] = {name: result[name] for name in _HEADLINE if name in result} | {"rows_per_second": rate}
             _log(tracker, split, result, step=step)
             _print(split, result)
@@ -194,7 +195,8 @@ def _scored(restored: Restored, split: SplitName) -> tuple[pl.DataFrame, float]:
         raise DataError(f"{split} has {reader.num_rows} rows, its manifest says {restored.prepared.num_rows(split)}")
     started = time.monotonic()
     batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
-    parts = [logits for _, logits in logits_of(restored.model, batches, num_rows=reader.num_rows, title=split)]
+    said = logits_of(restored.model, batches, num_rows=reader.num_rows, title=split, shifts=restored.logit_shifts)
+    parts = [logits for _, logits in said]
     rate = reader.num_rows / (time.monotonic() - started)
     logits = np.concatenate(parts)
     columns = [role_column("label", name) for name in layout.labels]

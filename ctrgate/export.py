@@ -14,19 +14,23 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ctrgate.artifact.bundle import Artifact, Trained, encode, largest_difference, write
+from ctrgate.artifact.calibration import Calibration, Isotonic, Platt, log_odds
 from ctrgate.artifact.golden import golden_rows
 from ctrgate.artifact.manifest import MANIFEST, Origin, TableSize, identity
 from ctrgate.artifact.shrink import Shrunk, shrink
 from ctrgate.config import Place, settings
 from ctrgate.contracts import Batch
 from ctrgate.data.reader import Order, Reader
-from ctrgate.errors import ArtifactError, ConfigError, HeldBackError
+from ctrgate.errors import ArtifactError, ConfigError, DataError, HeldBackError
 from ctrgate.features.encoder import Encoder
 from ctrgate.files import atomic_folder, writing
+from ctrgate.metrics.calibration import calibration_ratio, ece, log_loss
+from ctrgate.metrics.pooled import PooledRows
+from ctrgate.metrics.recalibration import fit_isotonic, fit_platt
 from ctrgate.models.next_item import Items
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
-from ctrgate.training.model import CtrModel
+from ctrgate.training.held_out import held_out
 from ctrgate.training.next_item import items_of
 from ctrgate.training.objective import NextItemConfig
 from ctrgate.training.runs import Restored, RunFolder, restore
@@ -34,6 +38,16 @@ from ctrgate.training.runs import Restored, RunFolder, restore
 __all__ = ["Config", "ExportSettings", "run"]
 
 _SAMPLE_ROWS = 4_096
+
+
+@settings
+class CalibrateSettings:
+    """A curve from logits to click rates that were seen on rows that training has not learnt from."""
+
+    method: Literal["none", "platt", "isotonic"] = "none"
+    """Platt's logistic curve (two numbers per label), or the isotonic one (as many steps as the rows show)."""
+    split: Literal["valid", "test"] = "valid"
+    """The rows that it is fitted on; what it does is measured on the other split."""
 
 
 @settings
@@ -50,6 +64,8 @@ class ExportSettings:
     """Largest difference of a logit between checkpoint and artifact; relative for logits beyond 1."""
     log: bool = False
     """Whether the artifact, tables included, is copied to the tracking store; promotion copies what is to serve."""
+    calibrate: CalibrateSettings = field(default_factory=CalibrateSettings)
+    """What probabilities are mended by; scores and logits stay what they are."""
 
 
 @settings
@@ -84,6 +100,9 @@ def run(config: Config) -> dict[str, Any]:
     restored = restore(folder, which=config.export.which)
     restored.model.precision = "fp32"
     into = Path(config.export.into) if config.export.into else folder.path / "artifact"
+    method = config.export.calibrate.method
+    if method != "none" and isinstance(restored.settings.objective, NextItemConfig):
+        raise ConfigError(f"export.calibrate.method: {config.name} ranks items and gives no probabilities; use none")
     if into.exists() and not (into / MANIFEST).is_file():
         raise ConfigError(f"{into} is there and holds no artifact; set export.into to another place")
     before = identity(into) if into.exists() else None
@@ -113,6 +132,7 @@ def run(config: Config) -> dict[str, Any]:
         "bytes": num_bytes,
         "differences": differences,
         "saved": saved,
+        **({} if artifact.calibration is None else {"calibration": _mended(artifact.calibration, restored)}),
     }
 
 
@@ -140,8 +160,10 @@ def _write(folder: Path, restored: Restored, *, name: str, export: ExportSetting
         items=items,
         rows=shrunk.rows if shrunk else rows,
         weights={name: value.cpu() for name, value in model.network.state_dict().items()},
+        logit_shifts=restored.logit_shifts,
+        calibration=_fitted(restored, export.calibrate),
     )
-    logits = _logits(model, encode(golden, encoder=encoder, layout=restored.layout))
+    logits = _logits(restored, encode(golden, encoder=encoder, layout=restored.layout))
     if not np.isfinite(logits).all():
         raise HeldBackError(f"{restored.checkpoint} gives logits that are not finite; look at the run's loss")
     origin = Origin(
@@ -191,7 +213,7 @@ def _prove(artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, tol
     differences = {
         "golden": artifact.golden_difference(),
         split: largest_difference(
-            artifact.logits_of(shrunk.batch(sample) if shrunk else sample), _logits(restored.model, sample)
+            artifact.logits_of(shrunk.batch(sample) if shrunk else sample), _logits(restored, sample)
         ),
     }
     if not max(differences.values()) <= tolerance:
@@ -202,15 +224,58 @@ def _prove(artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, tol
     return differences
 
 
-def _logits(model: CtrModel, batch: Batch) -> NDArray[np.float32]:
-    """What the checkpoint says, logits or queries, looked up as in training."""
+def _fitted(restored: Restored, calibrate: CalibrateSettings) -> Calibration | None:
+    """A curve for each label, from the checkpoint's logits."""
+    if calibrate.method == "none":
+        return None
+    rows = held_out(restored, calibrate.split)
+    curves: list[Platt | Isotonic] = []
+    for place, label in enumerate(restored.layout.labels):
+        try:
+            pooled = rows.pooled(place)
+            if calibrate.method == "platt":
+                slope, intercept = fit_platt(pooled)
+                curves.append(Platt(slope=slope, intercept=intercept))
+            else:
+                logits, probabilities = fit_isotonic(pooled)
+                curves.append(Isotonic(logits=tuple(logits.tolist()), probabilities=tuple(probabilities.tolist())))
+        except DataError as error:
+            raise DataError(f"export.calibrate: label {label} of {calibrate.split}: {error}") from error
+    return Calibration(split=calibrate.split, curves=tuple(curves))
+
+
+def _mended(calibration: Calibration, restored: Restored) -> dict[str, Any]:
+    """What a curve does on the held-out split that it was not fitted on; without one, only how it was fitted."""
+    other: Literal["valid", "test"] = "test" if calibration.split == "valid" else "valid"
+    told: dict[str, Any] = {"method": calibration.curves[0].method, "fitted_on": calibration.split}
+    if not restored.prepared.num_rows(other):
+        console.print(f"calibration: no {other} rows to measure it on", markup=False)
+        return {**told, "measured_on": None, "labels": {}}
+    rows = held_out(restored, other)
+    calibrated = log_odds(calibration(rows.logits))
+    labels = {}
+    for place, label in enumerate(restored.layout.labels):
+        before, after = _figures(rows.pooled(place)), _figures(rows.pooled(place, calibrated))
+        labels[label] = {"before": before, "after": after}
+        changes = ", ".join(f"{name} {before[name]:.5f} to {after[name]:.5f}" for name in before)
+        console.print(f"{told['method']} fitted on {calibration.split}; {label} on {other}: {changes}", markup=False)
+    return {**told, "measured_on": other, "labels": labels}
+
+
+def _figures(pooled: PooledRows) -> dict[str, float]:
+    return {"log_loss": log_loss(pooled), "calibration_ratio": calibration_ratio(pooled), "ece": ece(pooled)}
+
+
+def _logits(restored: Restored, batch: Batch) -> NDArray[np.float32]:
+    """What the checkpoint says, logits (corrected for sampling) or queries, looked up as in training."""
     with torch.no_grad():  # FBGEMM does not know inference mode
-        output, _ = model(batch)
+        output, _ = restored.model(batch)
     found = output.query if output.logits is None else output.logits
     if found is None:
         raise ValueError("the network gives neither logits nor queries")
     logits: NDArray[np.float32] = found.float().cpu().numpy()
-    return logits
+    shifts = restored.logit_shifts
+    return logits + np.asarray(shifts, dtype=np.float32) if any(shifts) else logits
 
 
 def _step(restored: Restored) -> int:

@@ -22,6 +22,7 @@ from ctrgate.contracts import Batch, Output
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError, DataError, Interrupted
 from ctrgate.features.prepared import Prepared
+from ctrgate.features.sampling import logit_shifts
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked, write_json
 from ctrgate.lookups.sharded import distribute
@@ -270,7 +271,9 @@ def _spread(config: Config, model: CtrModel) -> Callable[[Batch], tuple[Output, 
 def _task(config: Config, prepared: Prepared, model: CtrModel, workers: Workers) -> Task:
     objective = config.objective
     if isinstance(objective, ClickConfig):
-        return ClickTask(ClickObjective(_label_weights(objective, prepared.layout.labels)), workers)
+        labels = prepared.layout.labels
+        shifts = logit_shifts(labels, prepared.manifest.negative_sampling_rate)
+        return ClickTask(ClickObjective(_label_weights(objective, labels)), workers, shifts=shifts)
     items = items_of(prepared.layout, config.model, objective)
     drawn_by_popularity = isinstance(objective.loss, SampledSoftmaxConfig) and objective.loss.popularity
     events = _events(prepared, items) if drawn_by_popularity else None

@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ctrgate.artifact.calibration import CALIBRATION, Calibration
 from ctrgate.artifact.lookup import TableLookup
 from ctrgate.artifact.manifest import Manifest, Origin, TableSize, identity
 from ctrgate.config import dump
@@ -43,6 +45,8 @@ _ROWS_AT_ONCE = 16_384
 class Trained:
     """What an artifact is made of; ``items`` says where the items are, for a network that ranks them.
 
+    ``logit_shifts`` are added to each label's logits, which ``calibration`` then turns into probabilities.
+
     Shape:
         - rows: per table ``(V, D)``, at its logical width; tables of zeros may be left out
         - weights: the network's state
@@ -55,6 +59,8 @@ class Trained:
     items: Items | None
     rows: Mapping[str, Tensor]
     weights: Mapping[str, Tensor]
+    logit_shifts: tuple[float, ...] = ()
+    calibration: Calibration | None = None
 
 
 def write(
@@ -74,7 +80,7 @@ def write(
         trained: The model.
         origin: Where it comes from.
         golden: Raw rows to be replayed on load.
-        logits: What the checkpoint says of them: logits ``(n, L)``, or queries ``(n, D)`` that items are ranked by.
+        logits: What the checkpoint says of them: logits ``(n, L)``, shifted, or queries ``(n, D)``.
         tolerance: By how much the artifact may differ from that.
         tables: Their sizes, for the manifest.
     """
@@ -88,6 +94,8 @@ def write(
     (folder / _NETWORK).write_text(json.dumps(network, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file({name: value.contiguous() for name, value in trained.weights.items()}, folder / _WEIGHTS)
     save_file({name: value.contiguous() for name, value in trained.rows.items()}, folder / _TABLES)
+    if trained.calibration is not None:
+        trained.calibration.write(folder)
     (folder / _GOLDEN).parent.mkdir()
     golden.write_parquet(folder / _GOLDEN)
     save_file({"logits": torch.from_numpy(logits)}, folder / _LOGITS)
@@ -99,6 +107,7 @@ def write(
         origin=origin,
         tolerance=tolerance,
         tables=tables,
+        logit_shifts=trained.logit_shifts,
     ).write(folder)
     for path in folder.rglob("*"):
         if path.is_file():
@@ -119,6 +128,7 @@ class Artifact:
         golden: Raw rows with known logits.
         golden_logits: Logits ``(n, L)``, or queries ``(n, D)``.
         items: Where the items are, for a network that ranks them; None for one that gives logits.
+        calibration: The curve from logits to probabilities; None where none was fitted.
     """
 
     manifest: Manifest
@@ -130,6 +140,7 @@ class Artifact:
     golden: pl.DataFrame
     golden_logits: NDArray[np.float32]
     items: Items | None
+    calibration: Calibration | None = None
 
     @classmethod
     def load(cls, folder: str | Path, *, replay: bool = True) -> Artifact:
@@ -165,6 +176,7 @@ class Artifact:
             golden=golden,
             golden_logits=_named(folder / _LOGITS, {"logits": (golden.height, width)})["logits"].numpy(),
             items=items,
+            calibration=Calibration.read(folder, labels=layout.labels) if CALIBRATION in manifest.parts else None,
         )
         if replay:
             artifact._replay(folder)
@@ -191,11 +203,25 @@ class Artifact:
         return np.concatenate([np.empty((0, self.golden_logits.shape[1]), dtype=np.float32), *parts])
 
     def logits_of(self, batch: Batch) -> NDArray[np.float32]:
-        """The logits of encoded rows, ``(B, L)``, or their queries ``(B, D)``."""
+        """The logits of encoded rows, ``(B, L)``, or their queries ``(B, D)``.
+
+        Logits are corrected for the sampling of train's negatives: their sigmoid is the probability among all rows.
+        """
         with torch.inference_mode():
             output = self.network(self.lookup(batch))
         result: NDArray[np.float32] = (output.logits if self.items is None else output.query).numpy()
-        return result
+        shifts = self.manifest.logit_shifts
+        return result + np.asarray(shifts, dtype=np.float32) if any(shifts) else result
+
+    def calibrated(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Probabilities of logits that ``logits`` or ``logits_of`` gave, ``(n, L)``, by the artifact's calibration.
+
+        Raises:
+            ConfigError: Where it has none; ``calibration`` tells.
+        """
+        if self.calibration is None:
+            raise ConfigError("the artifact has no calibration; export the run with export.calibrate.method")
+        return self.calibration(logits)
 
     def best_items(self, batch: Batch, *, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The scores and ids of the best items for encoded rows, ``(B, count)`` each, best first.

@@ -17,7 +17,8 @@ from ctrgate.files import checksum
 
 __all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "TableSize", "identity"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+_READS = (3, FORMAT_VERSION)  # 3 has no logit_shifts and no calibration: it scores as it always did
 MANIFEST = "manifest.json"
 
 
@@ -69,6 +70,8 @@ class Manifest:
     labels: tuple[str, ...]
     """What the columns of the logits mean; none for a network that ranks items."""
     origin: Origin
+    logit_shifts: tuple[float, ...] = ()
+    """What is added to each label's logits, for the sampling of train's negatives (``features.sampling``)."""
     tolerance: Annotated[float, Field(gt=0)]
     """Largest difference of a golden row's logit, see ``Artifact.golden_difference``."""
     tables: Mapping[str, TableSize]
@@ -87,6 +90,7 @@ class Manifest:
         origin: Origin,
         tolerance: float,
         tables: Mapping[str, TableSize],
+        logit_shifts: tuple[float, ...] = (),
     ) -> Manifest:
         """The manifest of the parts that lie in a folder."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -101,6 +105,7 @@ class Manifest:
             encoder=encoder,
             labels=labels,
             origin=origin,
+            logit_shifts=logit_shifts,
             tolerance=tolerance,
             tables=tables,
             parts=parts,
@@ -125,14 +130,19 @@ class Manifest:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             version = values["format_version"]
-            if version == FORMAT_VERSION:
+            if version in _READS:
                 manifest = TypeAdapter(cls).validate_python(values)
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
             raise ArtifactError(f"{path} is damaged: {error}; export the run again") from error
-        if version != FORMAT_VERSION:
+        if version not in _READS:
             raise ArtifactError(
-                f"{path} has format {version!r}, this version reads {FORMAT_VERSION}; "
+                f"{path} has format {version!r}, this version reads {' and '.join(map(str, _READS))}; "
                 "export the run again, or use the ctrgate that wrote it"
+            )
+        if manifest.logit_shifts and len(manifest.logit_shifts) != len(manifest.labels):
+            raise ArtifactError(
+                f"{path} is damaged: {len(manifest.logit_shifts)} logit_shifts for {len(manifest.labels)} labels; "
+                "export the run again"
             )
         for name, part in manifest.parts.items():
             _check_part(folder, name, part)

@@ -59,7 +59,8 @@ def of_run(place: Path, rows: Rows, *, which: Literal["best", "last"]) -> NDArra
         check_same(rows, files, columns=columns, remedy=remedy)
     reader = Reader(files, layout=restored.layout)
     batches = reader.batches(Order(batch_size=EVALUATION_BATCH))
-    parts = logits_of(restored.model, batches, num_rows=rows.num_rows, title=f"scoring with {place.name}")
+    title, shifts = f"scoring with {place.name}", restored.logit_shifts
+    parts = logits_of(restored.model, batches, num_rows=rows.num_rows, title=title, shifts=shifts)
     return np.concatenate([logits[:, column] for _, logits in parts])
 
 

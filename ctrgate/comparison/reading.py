@@ -24,9 +24,15 @@ __all__ = ["kind_of", "read_side"]
 
 @settings
 class _Trained:
-    """What a run's config.yaml says of its network."""
+    """What a run's config.yaml says of its network and its data."""
 
     model: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether train's negatives were, so that logits are to be corrected."""
+        return bool(self.dataset.get("negative_sampling_rate", 1) < 1)
 
 
 def kind_of(place: Path, *, setting: str) -> Kind:
@@ -76,13 +82,14 @@ def read_side(place: Path, rows: Rows, *, which: Literal["best", "last"], settin
 def _run(place: Path, rows: Rows, which: Literal["best", "last"]) -> Side:
     file, pointer = place / "evaluation" / f"{rows.split}.parquet", place / "checkpoints" / which
     saved = int(pointer.read_text().strip().removeprefix("step-")) if pointer.is_file() else None
-    step = _evaluated_step(file)
+    trained = load(place / "config.yaml", _Trained)
+    step = _evaluated_step(file, corrected=trained.sampled)
     side = Side(
         name=place.name,
         kind="run",
         place=str(place),
         read="evaluation",
-        model=load(place / "config.yaml", _Trained).model["name"],
+        model=trained.model["name"],
         step=step,
         identity=None,
         logits=np.empty(0),
@@ -154,10 +161,14 @@ def _columns(file: Path) -> list[str]:
         raise DataError(f"{file} is no Parquet file that can be read: {error}") from error
 
 
-def _evaluated_step(file: Path) -> int | None:
-    """The step of the checkpoint that an evaluation is of; None where there is none that is whole."""
+def _evaluated_step(file: Path, *, corrected: bool) -> int | None:
+    """The step of the checkpoint that an evaluation is of; None where there is none that is whole.
+
+    With ``corrected``, none either where its logits are from before they were corrected for sampling.
+    """
     try:
-        step = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["step"]
+        found = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        step = None if corrected and "logit_shifts" not in found else found["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return int(step) if file.is_file() else None
+    return int(step) if file.is_file() and step is not None else None

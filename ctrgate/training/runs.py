@@ -19,6 +19,7 @@ from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared, PrepareSettings
+from ctrgate.features.sampling import logit_shifts
 from ctrgate.files import atomic_file, write_json
 from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.registry import ModelConfig
@@ -140,6 +141,13 @@ class Restored:
     layout: Layout
     prepared: Prepared
     checkpoint: Path
+
+    @property
+    def logit_shifts(self) -> tuple[float, ...]:
+        """What is added to each label's logits, since train's negatives were sampled; a model of items has none."""
+        if not isinstance(self.settings.objective, ClickConfig):
+            return ()
+        return logit_shifts(self.layout.labels, self.prepared.manifest.negative_sampling_rate)
 
 
 def settings_of(folder: RunFolder) -> RunSettings:

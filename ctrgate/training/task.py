@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -66,13 +66,14 @@ class ClickTask:
     Args:
         objective: The loss.
         workers: The processes that train; each measures its slice of the rows.
+        shifts: What is added to each label's logits before they are measured, as valid is not sampled.
     """
 
     larger_is_better: Mapping[str, bool] = {"auc": True, "gauc": True, "auc_minus_log_loss": True, "log_loss": False}
     shown: Mapping[str, str] = {"auc": "AUC", "log_loss": "log loss"}
 
-    def __init__(self, objective: ClickObjective, workers: Workers = ALONE) -> None:
-        self._objective, self._workers = objective, workers
+    def __init__(self, objective: ClickObjective, workers: Workers = ALONE, *, shifts: Sequence[float] = ()) -> None:
+        self._objective, self._workers, self._shifts = objective, workers, shifts
 
     def example(self, batch: Batch) -> Batch:
         return batch
@@ -89,7 +90,8 @@ class ClickTask:
         order = Order(batch_size=EVALUATION_BATCH, worker=workers.rank, num_workers=workers.count)
         logits, labels, weights, groups = [], [], [], []
         mine = reader.num_rows_of(order)
-        for batch, part in logits_of(model, reader.batches(order), num_rows=mine, title=title):
+        batches = reader.batches(order)
+        for batch, part in logits_of(model, batches, num_rows=mine, title=title, shifts=self._shifts):
             logits.append(part[:, 0])
             labels.append(_array(batch.labels[:, 0] if batch.labels is not None else None))
             weights.append(_array(batch.weights))
@@ -116,9 +118,16 @@ class ClickTask:
 
 
 def logits_of(
-    model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: str
+    model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: str, shifts: Sequence[float] = ()
 ) -> Iterator[tuple[Batch, NDArray[np.float64]]]:
     """Each batch with its logits ``(B, L)`` in float64; all rows, or an error.
+
+    Args:
+        model: Trained.
+        batches: Of any split.
+        num_rows: All of them.
+        title: For the bar.
+        shifts: What is added to each label's logits (``features.sampling``); none leaves them as they are.
 
     Raises:
         DataError: Where the batches hold another number of rows than ``num_rows``.
@@ -126,7 +135,8 @@ def logits_of(
     for batch, output in outputs(model, batches, num_rows=num_rows, title=title):
         if output.logits is None:
             raise ValueError("the network gives no logits")
-        yield batch, output.logits.double().cpu().numpy()
+        logits: NDArray[np.float64] = output.logits.double().cpu().numpy()
+        yield batch, logits + np.asarray(shifts) if any(shifts) else logits
 
 
 def _array(tensor: Tensor | None) -> NDArray[np.float64] | None:

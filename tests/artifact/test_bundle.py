@@ -93,7 +93,7 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize("version", [7, "1", None, 0])
 def test_another_format_is_refused_with_both_versions(copy: Path, version: object) -> None:
     edit(copy / "manifest.json", lambda values: values.update(format_version=version, more="unknown"))
-    with pytest.raises(ArtifactError, match=f"has format {version!r}, this version reads 3; export the run again"):
+    with pytest.raises(ArtifactError, match=f"has format {version!r}, this version reads 3 and 4; export"):
         Artifact.load(copy)
 
 
