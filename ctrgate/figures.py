@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -20,19 +19,17 @@ __all__ = [
     "heat_map",
     "horizontal_bars",
     "learning_curve",
-    "learning_curves",
     "over_time",
     "reliabilities",
     "reliability",
     "roc",
-    "slice_plot",
     "to_svg",
 ]
 
 # Each colour is used for one thing, so that a page can replace it by its own for light and dark.
-_INK, _FAINT, _LINE, _SECOND = "#1d2733", "#c9d1da", "#2563c9", "#c2571a"
-_ON_A_PAGE = {_INK: "var(--ink)", _FAINT: "var(--faint)", _LINE: "var(--line)", _SECOND: "var(--second)"}
-_WIDTH, _HEIGHT = 4.6, 3.4
+INK, FAINT, LINE, SECOND = "#1d2733", "#c9d1da", "#2563c9", "#c2571a"
+_ON_A_PAGE = {INK: "var(--ink)", FAINT: "var(--faint)", LINE: "var(--line)", SECOND: "var(--second)"}
+WIDTH, HEIGHT = 4.6, 3.4
 _MEASURED = {"auc": "AUC", "ndcg": "NDCG"}  # what the learning curve shows of valid
 _BAR, _CELL, _SMALL_CELL, _CHARACTER = 0.23, 0.31, 0.17, 0.075  # inches
 _LONGEST_LABEL = 18
@@ -50,22 +47,22 @@ def learning_curve(rows: Sequence[Mapping[str, float | None]]) -> Figure:
     measured = [metric for metric in _MEASURED if any(row.get(f"valid/{metric}") is not None for row in rows)]
     figure = _figure()
     panels = figure.subplots(2 if measured else 1, 1, sharex=True, squeeze=False)[:, 0]
-    _series(panels[0], rows, axis=axis, name="train/loss", label="train loss", color=_SECOND)
-    _series(panels[0], rows, axis=axis, name="valid/log_loss", label="valid log loss", color=_LINE)
+    _series(panels[0], rows, axis=axis, name="train/loss", label="train loss", color=SECOND)
+    _series(panels[0], rows, axis=axis, name="valid/log_loss", label="valid log loss", color=LINE)
     if panels[0].get_lines():
-        panels[0].legend(frameon=False, fontsize=9, labelcolor=_INK)
+        panels[0].legend(frameon=False, fontsize=9, labelcolor=INK)
     for metric in measured[:1]:
         name, title = f"valid/{metric}", f"valid {_MEASURED[metric]}"
-        _series(panels[1], rows, axis=axis, name=name, label=title, color=_LINE)
+        _series(panels[1], rows, axis=axis, name=name, label=title, color=LINE)
         best = max((row for row in rows if row.get(name) is not None), key=lambda row: row[name] or 0.0)
         place, value = best[axis] or 0.0, best[name] or 0.0
-        panels[1].plot([place], [value], "o", color=_LINE, markersize=6)
-        panels[1].set_title(f"best {title} {value:.5f} at {axis} {place:g}", fontsize=9, color=_INK, loc="left")
+        panels[1].plot([place], [value], "o", color=LINE, markersize=6)
+        panels[1].set_title(f"best {title} {value:.5f} at {axis} {place:g}", fontsize=9, color=INK, loc="left")
         panels[1].margins(y=0.15)
     panels[-1].set_xlabel(axis)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     for panel in panels:
-        _style(panel)
+        style(panel)
     return figure
 
 
@@ -78,12 +75,12 @@ def roc(points: Mapping[str, Sequence[float]], *, auc: float | None = None) -> F
     """
     figure = _figure()
     panel = figure.subplots()
-    panel.plot([0, 1], [0, 1], color=_FAINT, linewidth=1)
-    panel.plot(points["false_positive_rate"], points["true_positive_rate"], color=_LINE, linewidth=1.8)
+    panel.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
+    panel.plot(points["false_positive_rate"], points["true_positive_rate"], color=LINE, linewidth=1.8)
     if auc is not None:
-        panel.text(0.96, 0.06, f"AUC {auc:.5f}", ha="right", transform=panel.transAxes, color=_INK)
+        panel.text(0.96, 0.06, f"AUC {auc:.5f}", ha="right", transform=panel.transAxes, color=INK)
     panel.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.01))
-    _style(panel)
+    style(panel)
     return figure
 
 
@@ -108,14 +105,14 @@ def reliabilities(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure
     else:
         margin = 0.05 * max(max(values) - min(values), 0.01)
         ends = (max(0.0, min(values) - margin), min(1.0, max(values) + margin))
-    panel.plot(ends, ends, color=_FAINT, linewidth=1)
-    for color, (name, curve) in zip((_LINE, _SECOND), curves.items(), strict=False):
+    panel.plot(ends, ends, color=FAINT, linewidth=1)
+    for color, (name, curve) in zip((LINE, SECOND), curves.items(), strict=False):
         panel.vlines(curve["predicted"], curve["low"], curve["high"], color=color, linewidth=1, alpha=0.6)
         panel.plot(curve["predicted"], curve["observed"], "o-", color=color, linewidth=1.2, markersize=4, label=name)
     if len(curves) > 1:
-        panel.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        panel.legend(frameon=False, fontsize=9, labelcolor=INK)
     panel.set(xlabel="predicted click rate", ylabel="seen click rate", xlim=ends, ylim=ends)
-    _style(panel)
+    style(panel)
     return figure
 
 
@@ -138,19 +135,19 @@ def forest(
         xlabel: Of the values.
         faint: Those that deserve less attention.
     """
-    figure = Figure(figsize=(_WIDTH, 0.75 + 1.25 * _BAR * len(labels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.75 + 1.25 * _BAR * len(labels)), layout="constrained")
     panel = figure.subplots()
-    panel.axvline(0, color=_INK, linewidth=0.8)
+    panel.axvline(0, color=INK, linewidth=0.8)
     pale = faint if faint is not None else [False] * len(labels)
     for place, (value, (low, high), is_pale) in enumerate(zip(values, intervals, pale, strict=True)):
-        color = _LINE if low > 0 else _SECOND if high < 0 else _INK
+        color = LINE if low > 0 else SECOND if high < 0 else INK
         alpha = 0.4 if is_pale else 1.0
         panel.hlines([place], [low], [high], color=color, linewidth=1.6, alpha=alpha)
         panel.plot([value], [place], "o", color=color, markersize=5, alpha=alpha)
-    panel.set_yticks(range(len(labels)), [_cut(label) for label in labels])
+    panel.set_yticks(range(len(labels)), [cut(label) for label in labels])
     panel.set(xlabel=xlabel, ylim=(len(labels) - 0.4, -0.6))
     panel.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    _style(panel)
+    style(panel)
     panel.grid(visible=False, axis="y")
     panel.tick_params(axis="y", length=0)
     return figure
@@ -171,9 +168,9 @@ def over_time(
         ylabel: Of the values.
         marked: Dates that have a mark below.
     """
-    figure = Figure(figsize=(1.6 * _WIDTH, _HEIGHT), layout="constrained")
+    figure = Figure(figsize=(1.6 * WIDTH, HEIGHT), layout="constrained")
     panel, place = figure.subplots(), {date: number for number, date in enumerate(dates)}
-    for number, (color, (name, points)) in enumerate(zip((_LINE, _SECOND), series.items(), strict=False)):
+    for number, (color, (name, points)) in enumerate(zip((LINE, SECOND), series.items(), strict=False)):
         at = [place[date] + 0.12 * (number - 0.5) for date in points]
         for x, (_, low, high) in zip(at, points.values(), strict=True):
             if low is not None and high is not None:
@@ -183,12 +180,12 @@ def over_time(
         )
     if marked:
         low, _high = panel.get_ylim()
-        panel.plot([place[date] for date in marked], [low] * len(marked), "^", color=_INK, markersize=6)
+        panel.plot([place[date] for date in marked], [low] * len(marked), "^", color=INK, markersize=6)
     step = max(1, -(-len(dates) // 8))
     panel.set_xticks(range(0, len(dates), step), [dates[number] for number in range(0, len(dates), step)])
     panel.set(ylabel=ylabel, xlim=(-0.5, len(dates) - 0.5))
-    panel.legend(frameon=False, fontsize=9, labelcolor=_INK)
-    _style(panel)
+    panel.legend(frameon=False, fontsize=9, labelcolor=INK)
+    style(panel)
     return figure
 
 
@@ -213,22 +210,22 @@ def horizontal_bars(
         marks: A second value for each label, as a short upright line in the second colour.
         end: The axis' right end; by default it fits.
     """
-    figure = Figure(figsize=(_WIDTH, 0.75 + _BAR * len(labels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.75 + _BAR * len(labels)), layout="constrained")
     panel = figure.subplots()
     places = list(range(len(labels)))
-    colors = [_LINE if value >= start else _SECOND for value in values]
+    colors = [LINE if value >= start else SECOND for value in values]
     lengths = [value - start for value in values]
     panel.barh(places, lengths, left=start, color=colors, alpha=0.55, height=0.62)
     if spread is not None:
         lows, highs = ([value + side * half for value, half in zip(values, spread, strict=True)] for side in (-1, 1))
-        panel.hlines(places, lows, highs, color=_INK, linewidth=1)
+        panel.hlines(places, lows, highs, color=INK, linewidth=1)
     if marks is not None:
-        panel.vlines(marks, [place - 0.4 for place in places], [place + 0.4 for place in places], color=_SECOND)
-    panel.axvline(start, color=_INK, linewidth=0.8)
-    panel.set_yticks(places, [_cut(label) for label in labels])
+        panel.vlines(marks, [place - 0.4 for place in places], [place + 0.4 for place in places], color=SECOND)
+    panel.axvline(start, color=INK, linewidth=0.8)
+    panel.set_yticks(places, [cut(label) for label in labels])
     panel.set(xlabel=xlabel, ylim=(len(labels) - 0.4, -0.6))
     panel.set_xlim(right=end)
-    _style(panel)
+    style(panel)
     panel.grid(visible=False, axis="y")
     panel.tick_params(axis="y", length=0)
     return figure
@@ -257,10 +254,10 @@ def heat_map(
     for row, line in enumerate(shown):
         for column, shade in enumerate(line):
             level = round(_LEVELS * abs(shade) / largest)
-            key = (_LINE if shade >= 0 else _SECOND, level)
+            key = (LINE if shade >= 0 else SECOND, level)
             corners = [(column + x, row + y) for x, y in ((0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98))]
             cells.setdefault(key, []).append(Path([*corners, corners[0]], closed=True))
-    labels = (max(len(_cut(label)) for label in names) * _CHARACTER for names in (rows, columns))
+    labels = (max(len(cut(label)) for label in names) * _CHARACTER for names in (rows, columns))
     beside, below = labels
     cell = _CELL if numbered else _SMALL_CELL
     size = (beside + 0.35 + cell * len(columns), below * 0.75 + 0.35 + cell * len(rows))
@@ -273,11 +270,11 @@ def heat_map(
     if numbered:
         for row, line in enumerate(values):
             for column, value in enumerate(line):
-                panel.text(column + 0.5, row + 0.52, f"{value:.2f}", ha="center", va="center", fontsize=7, color=_INK)
+                panel.text(column + 0.5, row + 0.52, f"{value:.2f}", ha="center", va="center", fontsize=7, color=INK)
     panel.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
-    panel.set_xticks([place + 0.5 for place in range(len(columns))], [_cut(label) for label in columns])
-    panel.set_yticks([place + 0.5 for place in range(len(rows))], [_cut(label) for label in rows])
-    panel.tick_params(colors=_INK, labelsize=8.5, length=0)
+    panel.set_xticks([place + 0.5 for place in range(len(columns))], [cut(label) for label in columns])
+    panel.set_yticks([place + 0.5 for place in range(len(rows))], [cut(label) for label in rows])
+    panel.tick_params(colors=INK, labelsize=8.5, length=0)
     for label in panel.get_xticklabels():
         label.set(rotation=45 if numbered else 90, ha="right", va="center", rotation_mode="anchor")
     for spine in panel.spines.values():
@@ -295,81 +292,14 @@ def explained_variance(curves: Sequence[Sequence[float]], *, kept: Sequence[int]
     """
     figure = _figure()
     panel = figure.subplots()
-    panel.axhline(aim, color=_SECOND, linewidth=1)
+    panel.axhline(aim, color=SECOND, linewidth=1)
     for curve, width in zip(curves, kept, strict=True):
-        panel.plot(range(1, len(curve) + 1), curve, color=_LINE, linewidth=1, alpha=0.5)
+        panel.plot(range(1, len(curve) + 1), curve, color=LINE, linewidth=1, alpha=0.5)
         if 0 < width <= len(curve):
-            panel.plot([width], [curve[width - 1]], "o", color=_LINE, markersize=4)
+            panel.plot([width], [curve[width - 1]], "o", color=LINE, markersize=4)
     panel.set(xlabel="components", ylabel="share of the variance", ylim=(0, 1.03))
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    _style(panel)
-    return figure
-
-
-def slice_plot(
-    places: Sequence[Any],
-    values: Sequence[float],
-    *,
-    label: str,
-    ylabel: str,
-    log: bool,
-    best: int,
-    pale: Sequence[bool],
-) -> Figure:
-    """What runs reached over one of their settings.
-
-    Args:
-        places: Each run's setting: numbers, or anything else, which is set out evenly.
-        values: What each reached.
-        label: Of the setting.
-        ylabel: Of the values.
-        log: Whether the setting's axis is logarithmic.
-        best: The run that has the second colour.
-        pale: Runs that deserve less attention.
-    """
-    figure = Figure(figsize=(_WIDTH, 0.8 * _HEIGHT), layout="constrained")
-    panel = figure.subplots()
-    numbers = all(isinstance(place, int | float) and not isinstance(place, bool) for place in places)
-    names = [] if numbers else sorted({str(place) for place in places})
-    at = list(places) if numbers else [names.index(str(place)) for place in places]
-    for place, value, is_pale in zip(at, values, pale, strict=True):
-        panel.plot([place], [value], "o", color=_LINE, markersize=5, alpha=0.3 if is_pale else 0.8, markeredgewidth=0)
-    panel.plot([at[best]], [values[best]], "o", color=_SECOND, markersize=8)
-    if log and numbers:
-        panel.set_xscale("log")
-    elif not numbers:
-        panel.set_xticks(range(len(names)), [_cut(name) for name in names])
-        panel.set_xlim(-0.5, len(names) - 0.5)
-    panel.set(xlabel=label, ylabel=ylabel)
-    _style(panel)
-    return figure
-
-
-def learning_curves(curves: Sequence[Sequence[float]], *, ylabel: str, best: int) -> Figure:
-    """The metric of many runs by epoch; the best one has the second colour.
-
-    Args:
-        curves: Each run's values from its first epoch on; short ones ended early.
-        ylabel: Of the metric.
-        best: The place of the best run.
-    """
-    figure = Figure(figsize=(1.6 * _WIDTH, _HEIGHT), layout="constrained")
-    panel = figure.subplots()
-    for number, curve in enumerate(curves):
-        chosen = number == best
-        panel.plot(
-            range(1, len(curve) + 1),
-            curve,
-            "o-",
-            color=_SECOND if chosen else _LINE,
-            alpha=1.0 if chosen else 0.35,
-            linewidth=2.0 if chosen else 1.0,
-            markersize=3 if chosen else 2,
-            zorder=3 if chosen else 2,
-        )
-    panel.set(xlabel="epoch", ylabel=ylabel)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    _style(panel)
+    style(panel)
     return figure
 
 
@@ -396,10 +326,10 @@ def to_svg(figure: Figure, *, title: str) -> str:
 
 
 def _figure() -> Figure:
-    return Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+    return Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
 
 
-def _cut(label: str) -> str:
+def cut(label: str) -> str:
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
@@ -413,12 +343,12 @@ def _series(
         panel.plot(places, values, marker=marker, color=color, label=label, linewidth=1.6, markersize=3)
 
 
-def _style(panel: Axes) -> None:
-    panel.grid(color=_FAINT, linewidth=0.5, alpha=0.6)
-    panel.tick_params(colors=_INK, labelsize=9, which="both")
+def style(panel: Axes) -> None:
+    panel.grid(color=FAINT, linewidth=0.5, alpha=0.6)
+    panel.tick_params(colors=INK, labelsize=9, which="both")
     for side, spine in panel.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_FAINT)
+        spine.set_color(FAINT)
     for label in (panel.xaxis.label, panel.yaxis.label):
-        label.set_color(_INK)
+        label.set_color(INK)
         label.set_fontsize(9.5)

@@ -10,10 +10,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Bar", "bar", "console"]
+__all__ = ["Bar", "bar", "console", "warned_of"]
 
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 _LINE_EVERY_SECONDS = 10.0
+
+
+def warned_of(message: str) -> None:
+    """Tell the user of what went wrong and stops nothing."""
+    console.print(message, style="yellow", markup=False)
 
 
 class Bar:

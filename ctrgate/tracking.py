@@ -22,7 +22,7 @@ from ctrgate.config import Place, settings, to_yaml
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.files import write_json
 from ctrgate.masking import masked
-from ctrgate.progress import console
+from ctrgate.progress import warned_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -218,7 +218,7 @@ class _MlflowTracker:
         if self._waiting.empty() and not self._thread.is_alive():
             (self._folder / SPOOL).unlink()
         else:
-            _warn(f"MLflow has not got all of this run; the rest is kept in {self._folder / SPOOL}")
+            warned_of(f"MLflow has not got all of this run; the rest is kept in {self._folder / SPOOL}")
         if self._spool is not None:
             self._spool.close()
 
@@ -243,7 +243,7 @@ class _MlflowTracker:
                 except Exception as error:  # tracking must never end a training  # noqa: BLE001
                     if not warned:
                         place = masked(self._config.uri)
-                        _warn(f"MLflow at {place} does not answer ({reason(error)}); going on, logging to {SPOOL}")
+                        warned_of(f"MLflow at {place} does not answer ({reason(error)}); going on, logging to {SPOOL}")
                     warned = True
                 if last_try:
                     return  # what still waits tells ``end`` to keep the spool
@@ -282,7 +282,7 @@ class _Store:
         except Exception as error:
             if getattr(error, "error_code", "") not in _REFUSALS:
                 raise
-            _warn(f"MLflow refuses the {record['kind']} of this run: {reason(error)}")
+            warned_of(f"MLflow refuses the {record['kind']} of this run: {reason(error)}")
 
     def _find_or_create(self, record: Mapping[str, Any]) -> str:
         experiment = self._experiment()
@@ -303,7 +303,8 @@ class _Store:
         found = self._mlflow.get_experiment_by_name(name)
         if found is None:
             server = self._config.uri.startswith(("http://", "https://", "databricks"))
-            place = None if server else _absolute(self._config.artifacts)
+            given = self._config.artifacts
+            place = None if server else given if "://" in given else str(Path(given).absolute())
             try:
                 return str(self._mlflow.create_experiment(name, artifact_location=place))
             except Exception:
@@ -342,7 +343,7 @@ class _Store:
         elif path.exists():
             self._mlflow.log_artifact(run, str(path), record["folder"] or None)
         else:
-            _warn(f"{path} is gone, so MLflow does not get it")
+            warned_of(f"{path} is gone, so MLflow does not get it")
 
 
 def connect(config: TrackingConfig) -> Any:
@@ -364,10 +365,6 @@ def connect(config: TrackingConfig) -> Any:
 def database(uri: str) -> Path | None:
     """The absolute file of an SQLite store; None for any other."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
-
-
-def _absolute(place: str) -> str:
-    return place if "://" in place else str(Path(place).absolute())
 
 
 def _key(name: str) -> str:
@@ -400,7 +397,3 @@ def reason(error: BaseException) -> str:
         error = inner
     text = masked(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 240 else text[:237] + "…"
-
-
-def _warn(message: str) -> None:
-    console.print(message, style="yellow", markup=False)

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ctrgate import figures, page
+from ctrgate import page
+from ctrgate.figures import to_svg
 from ctrgate.page import Section, Tile
+from ctrgate.tuning.figures import learning_curves, slice_plot
 from ctrgate.tuning.plan import trial_name
 from ctrgate.tuning.results import Line
 from ctrgate.tuning.space import Range
@@ -76,7 +78,7 @@ def _slices(found: Sequence[Line], *, title: str, space: Mapping[str, Range]) ->
     known = [line for line in found if line.value is not None]
     drawn = {}
     for path, of in space.items():
-        figure = figures.slice_plot(
+        figure = slice_plot(
             [_place(line.settings[path]) for line in known],
             [line.value for line in known if line.value is not None],
             label=path,
@@ -85,7 +87,7 @@ def _slices(found: Sequence[Line], *, title: str, space: Mapping[str, Range]) ->
             best=0,
             pale=[line.state == "stopped" for line in known],
         )
-        drawn[f"{path}: {of.told}"] = figures.to_svg(figure, title=f"{title} by {path}")
+        drawn[f"{path}: {of.told}"] = to_svg(figure, title=f"{title} by {path}")
     return page.figures(drawn)
 
 
@@ -94,9 +96,9 @@ def _place(value: Any) -> Any:
 
 
 def _curves(found: Sequence[Line], *, title: str) -> page.Html:
-    figure = figures.learning_curves([line.curve for line in found if line.curve], ylabel=title, best=0)
+    figure = learning_curves([line.curve for line in found if line.curve], ylabel=title, best=0)
     caption = "Each line is a trial; where it ends before the others, it was stopped or had stopped to improve"
-    return page.natural_figures({caption: figures.to_svg(figure, title=f"{title} by epoch")})
+    return page.natural_figures({caption: to_svg(figure, title=f"{title} by epoch")})
 
 
 def _table(found: Sequence[Line], *, title: str, larger_is_better: bool) -> page.Html:
