@@ -158,7 +158,7 @@ def _everything_decided() -> dict[str, str]:
     files = [
         *Path("daily").rglob("day.json"),
         *Path("scores").rglob("*.parquet"),
-        *Path("runs").rglob("promotion.json"),
+        *Path("runs").glob("*/promotion.json"),
     ]
     return {str(path): checksum(path) for path in files}
 
