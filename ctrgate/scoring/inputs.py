@@ -120,7 +120,7 @@ def _check_columns(source: Source, *, artifact: Artifact, keys: Sequence[str]) -
 
 
 def _check_keys(artifact: Artifact, dataset: DatasetConfig) -> None:
-    taken = {f"{what}:{label}" for what in ("score", "logit") for label in artifact.layout.labels}
-    taken |= {"score", "logit"} if artifact.items is None else {"score", "rank", "item"}
+    taken = {f"{what}:{label}" for what in ("score", "logit", "calibrated") for label in artifact.layout.labels}
+    taken |= {"score", "logit", "calibrated"} if artifact.items is None else {"score", "rank", "item"}
     if clash := sorted(taken & set(dataset.roles.keys)):
         raise ConfigError(f"dataset.roles.keys names {', '.join(clash)}, which scores are called; rename the column")

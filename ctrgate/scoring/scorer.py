@@ -196,12 +196,15 @@ def _scores(artifact: Artifact, encoded: pl.DataFrame) -> list[pl.Series]:
     logits = np.empty((0, len(labels)), dtype=np.float32)
     if encoded.height:
         logits = artifact.logits_of(to_batch(encoded, layout=artifact.layout))
+    calibrated = None if artifact.calibration is None else artifact.calibrated(logits)
     columns = []
     for place, label in enumerate(labels):
         ending = f":{label}" if len(labels) > 1 else ""
         logit = logits[:, place].astype(np.float64)
         columns.append(pl.Series(f"score{ending}", sigmoid(logit)))
         columns.append(pl.Series(f"logit{ending}", logits[:, place]))
+        if calibrated is not None:
+            columns.append(pl.Series(f"calibrated{ending}", calibrated[:, place]))
     return columns
 
 

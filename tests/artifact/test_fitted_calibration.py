@@ -195,3 +195,16 @@ def test_curves_are_written_and_read_to_the_last_bit(tmp_path: Path) -> None:
     p = written(np.repeat(GRID, 2, axis=1).astype(np.float32))
     np.testing.assert_allclose(p[:, 1], sigmoid(0.1 * GRID[:, 0].astype(np.float32).astype(float) + 1 / 7))
     np.testing.assert_allclose(sigmoid(log_odds(np.array([0.1, 0.9]))), [0.1, 0.9])
+
+
+def test_the_scoring_job_adds_the_calibrated_probability(mended: Any, tmp_path: Path) -> None:
+    folder, _, _, run = mended
+    raw = run.yaml.with_name("raw.parquet")
+    run("score", f"score.files={raw}", f"score.model={folder}", f"score.into={tmp_path / 'out'}")
+    found = pl.read_parquet(tmp_path / "out" / "part-*.parquet")
+    artifact = Artifact.load(folder)
+    logits = found.select("logit:click", "logit:buy").to_numpy()
+    expected = artifact.calibrated(logits)
+    for place, label in enumerate(artifact.layout.labels):
+        np.testing.assert_allclose(found[f"calibrated:{label}"], expected[:, place], rtol=1e-6)
+        assert not np.allclose(found[f"calibrated:{label}"], found[f"score:{label}"])
