@@ -55,7 +55,7 @@ def run(config: Config) -> dict[str, Any]:
     """Write Parquet parts of scores for each raw file, and ``_SUCCESS``; the folder appears whole or not at all.
 
     Columns: the keys that ``roles.keys`` names (``file`` and ``row`` where it names none), then ``score`` (the
-    probability) and ``logit``, with several labels ``score:LABEL`` and ``logit:LABEL`` of each. An artifact that carries
+    probability) and ``logit``, with several labels ``score:LABEL`` and ``logit:LABEL`` of each. An artifact with
     a calibration adds ``calibrated``, the probability by it. Rows keep their order.
     A model that ranks items gives ``score.top_k`` rows for each: ``rank`` from 1, ``item`` (its raw value) and
     ``score`` (what items are ordered by, no probability).
