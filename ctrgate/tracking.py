@@ -22,6 +22,7 @@ from ctrgate.config import Place, settings, to_yaml
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.files import write_json
 from ctrgate.masking import masked
+from ctrgate.new_store import make_whole
 from ctrgate.progress import warned_of
 
 if TYPE_CHECKING:
@@ -357,7 +358,7 @@ def connect(config: TrackingConfig) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     path = database(config.uri)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_whole(path, lambda place: MlflowClient(place, place).search_experiments(max_results=1))
     uri = config.uri if path is None else f"sqlite:///{path}"
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
