@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ctrgate.config import to_yaml
 from ctrgate.errors import ConfigError
 from ctrgate.files import atomic_file, write_json
+from ctrgate.progress import console
 from pipelines.daily.periods import later, periods
 from pipelines.daily.plan import DECIDED, LEARNT, Champion, Plan
 from pipelines.daily.steps import Steps, key_of
@@ -28,6 +29,8 @@ _NOT_OF_A_DAY = ("daily", "tune", "widths", "report", "score", "schema")
 def decide(plan: Plan, day: date) -> Mapping[str, Any]:
     """Bring a day to its decision, which is final; what is done already is not done again.
 
+    A day that was stopped by its rows has decided nothing: it is looked at again once its files have changed.
+
     Returns:
         The day's record: ``status`` (promoted, held or stopped), ``why``, the models and their figures.
 
@@ -39,13 +42,12 @@ def decide(plan: Plan, day: date) -> Mapping[str, Any]:
         return known
     folder = plan.folder(day)
     begun = _begun(plan, day)
-    champion = None if begun["champion"] is None else Champion(**begun["champion"])
-    steps = Steps(folder / "steps", key=key_of(begun))
-    record = _decided(plan, day, champion=champion, steps=steps)
+    record = _decided(plan, day, begun, steps=Steps(folder / "steps", key=key_of(begun)))
     after = plan.champion()
     record = {
         "format_version": 1,
         "date": day.isoformat(),
+        "files": begun["inputs"]["files"],
         **record,
         "champion_before": begun["champion"],
         "champion_after": None if after is None else dataclasses.asdict(after),
@@ -95,7 +97,7 @@ def score_next(plan: Plan, day: date, record: Mapping[str, Any]) -> Literal["sco
 
 def _begun(plan: Plan, day: date) -> Mapping[str, Any]:
     """What the day set out from, kept until it is decided: a promotion within it must not become its own champion."""
-    path = plan.folder(day) / "begun.json"
+    path, champion = plan.folder(day) / "begun.json", plan.champion()
     inputs = {
         "files": plan.files.of(day),
         "learn": _learnable(plan, day),
@@ -103,12 +105,17 @@ def _begun(plan: Plan, day: date) -> Mapping[str, Any]:
     }
     if path.exists():
         known: Mapping[str, Any] = json.loads(path.read_text())
-        if known["inputs"] == inputs or (path.parent / "steps" / "promote.json").exists():
+        if known["inputs"] == inputs or _is_of(champion, day):
             return known
-    champion = plan.champion()
     begun = {"inputs": inputs, "champion": None if champion is None else dataclasses.asdict(champion)}
     write_json(path, begun)
     return begun
+
+
+def _is_of(champion: Champion | None, day: date) -> bool:
+    """Whether the champion is the day's own challenger, promoted before the day's record was written."""
+    path = None if champion is None else Path(champion.run) / LEARNT
+    return path is not None and path.exists() and json.loads(path.read_text())["date"] == day.isoformat()
 
 
 def _learnable(plan: Plan, day: date) -> dict[str, Mapping[str, str]]:
@@ -123,42 +130,43 @@ def _learnable(plan: Plan, day: date) -> dict[str, Mapping[str, str]]:
         begun = begun or decided is not None
         if begun and decided is None and files:
             raise ConfigError(
-                f"{period} lies before {day} and is not decided, so nobody has looked at its rows; run --from {period} "
-                f"--to {day}"
+                f"{period} lies before {day} and is not decided, so nobody has looked at its rows, or they changed "
+                f"since they were stopped; run --from {period} --to {day}"
             )
         if decided is None or decided["status"] != "stopped":
             found[period.isoformat()] = files
     return found
 
 
-def _decided(plan: Plan, day: date, *, champion: Champion | None, steps: Steps) -> dict[str, Any]:
-    folder, files = plan.folder(day), plan.files.of(day)
+def _decided(plan: Plan, day: date, begun: Mapping[str, Any], *, steps: Steps) -> dict[str, Any]:
+    """From what the day set out from alone: what has come since is for the next one."""
+    folder, files = plan.folder(day), begun["inputs"]["files"]
+    champion = None if begun["champion"] is None else Champion(**begun["champion"])
     if not files:
         return {"status": "stopped", "why": f"there are no files of {day} (daily.files: {plan.daily.files})"}
-    learn, valid = _parted(plan, day, champion=champion)
-    checked = steps.once("validate", lambda: _validate(plan, day, champion=champion, learn=learn or valid))
+    learn, valid = _parted(plan, begun["inputs"]["learn"], champion=champion)
+    checked = steps.once("validate", lambda: _validate(plan, day, files, champion=champion, learn=learn or valid))
     if checked["stops"]:
         return {"status": "stopped", "why": checked["stops"][0], "validation": checked}
     if not learn:
         new = "that the champion has not learnt from " if champion else ""
-        return {
-            "status": "held" if champion else "stopped",
-            "why": f"no files {new}before {day}",
-            "validation": checked,
-        }
-    sections = _sections(plan, day, champion=champion, learn=learn, valid=valid)
-    run_file = folder / "run.yaml"
+        return {"status": "held", "why": f"no files {new}before {day}", "validation": checked}
+    splits = {"train": learn, "valid": valid, "test": files}
+    sections = _sections(plan, day, splits, champion=champion)
+    run_file, run = folder / "run.yaml", plan.runs / sections["name"]
     _write(run_file, sections)
-    run = plan.runs / sections["name"]
-    for verb in ("prepare", "train", "evaluate", "export"):
-        done = steps.once(verb, lambda verb=verb: _verb(verb, run_file), needs=sections)  # type: ignore[misc]
-        if verb == "prepare":
-            rows = done["rows"]
-        if verb == "train":
-            known = champion.learnt if champion and plan.daily.warm_start else {}
-            write_json(run / LEARNT, {"date": day.isoformat(), "files": {**known, **learn}})
+
+    def once(verb: str) -> Mapping[str, Any]:
+        return steps.once(verb, lambda: _verb(verb, run_file), needs=sections)
+
+    rows = once("prepare")["rows"]
+    once("train")
+    before = champion.learnt if champion and plan.daily.warm_start else {}
+    write_json(run / LEARNT, {"date": day.isoformat(), "files": {**before, **learn}})
+    once("evaluate")
+    once("export")
     if champion is not None:
-        steps.once("compare", lambda: _verb("compare", run_file))
+        once("compare")
     promoted = steps.once("promote", lambda: _promote(run_file, run))
     return {
         "status": promoted["status"],
@@ -171,9 +179,11 @@ def _decided(plan: Plan, day: date, *, champion: Champion | None, steps: Steps) 
     }
 
 
-def _parted(plan: Plan, day: date, *, champion: Champion | None) -> tuple[dict[str, str], dict[str, str]]:
-    """The files to learn from and those of valid, by path with their checksums."""
-    learnable = list(_learnable(plan, day).values())
+def _parted(
+    plan: Plan, periods: Mapping[str, Mapping[str, str]], *, champion: Champion | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The files to learn from and those of valid, by path with their checksums, of those that may be learnt from."""
+    learnable = list(periods.values())
     cut = len(learnable) - plan.daily.valid_periods
     valid = {path: hashed for files in learnable[max(cut, 0) :] for path, hashed in files.items()}
     learn = {path: hashed for files in learnable[: max(cut, 0)] for path, hashed in files.items()}
@@ -183,12 +193,11 @@ def _parted(plan: Plan, day: date, *, champion: Champion | None) -> tuple[dict[s
 
 
 def _sections(
-    plan: Plan, day: date, *, champion: Champion | None, learn: Mapping[str, str], valid: Mapping[str, str]
+    plan: Plan, day: date, splits: Mapping[str, Mapping[str, str]], *, champion: Champion | None
 ) -> dict[str, Any]:
-    """The day's own run file."""
+    """The day's own run file, with the files of each split."""
     folder = plan.folder(day)
     of = {name: value for name, value in plan.sections.items() if name not in _NOT_OF_A_DAY}
-    splits = {"train": learn, "valid": valid, "test": plan.files.of(day)}
     of["dataset"] = {
         **of["dataset"],
         "splits": {split: [glob.escape(path) for path in files] for split, files in splits.items()},
@@ -213,8 +222,10 @@ def _sections(
     return of
 
 
-def _validate(plan: Plan, day: date, *, champion: Champion | None, learn: Mapping[str, str]) -> dict[str, Any]:
-    """Check the day's rows; expectations are inferred first where there are none yet."""
+def _validate(
+    plan: Plan, day: date, files: Mapping[str, str], *, champion: Champion | None, learn: Mapping[str, str]
+) -> dict[str, Any]:
+    """Check the day's rows; expectations are inferred first where there are none yet, from the days before."""
     folder = plan.folder(day)
     of = {name: value for name, value in plan.sections.items() if name not in _NOT_OF_A_DAY or name == "schema"}
     if learn:
@@ -223,13 +234,16 @@ def _validate(plan: Plan, day: date, *, champion: Champion | None, learn: Mappin
     of["prepare"] = {"into": champion.prepared if champion else str(folder / "prepared")}
     of["validate"] = {
         **(of.get("validate") or {}),
-        "files": [glob.escape(path) for path in plan.files.of(day)],
+        "files": [glob.escape(path) for path in files],
         "into": str(folder / "validation"),
     }
     run_file = folder / "validate.yaml"
     _write(run_file, of)
     expectations = Path((of.get("schema") or {}).get("file") or f"expectations/{plan.dataset}.yaml")
-    if not expectations.exists() and learn:
+    if not expectations.exists():
+        if not learn:
+            console.print(f"{expectations} is not there and no day comes before {day}: its rows are not checked")
+            return {"findings": {}, "stops": []}
         _verb("schema", run_file)
     try:
         _verb("validate", run_file)
@@ -281,5 +295,5 @@ def _write(path: Path, sections: Mapping[str, Any]) -> None:
         temporary.write_text(to_yaml(sections), encoding="utf-8")
 
 
-def _verb(verb: str, run_file: Path, overrides: Sequence[str] = ()) -> Mapping[str, Any]:
-    return run_verb(verb, run_file=run_file, overrides=overrides).result
+def _verb(verb: str, run_file: Path) -> Mapping[str, Any]:
+    return run_verb(verb, run_file=run_file).result

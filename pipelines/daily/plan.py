@@ -22,7 +22,7 @@ from pipelines.daily.settings import DailySettings
 __all__ = ["DECIDED", "LEARNT", "Champion", "Plan"]
 
 DECIDED = "day.json"
-"""In a day's folder: what was decided, for good."""
+"""In a day's folder: what was decided."""
 LEARNT = "daily.json"
 """In a run's folder: the raw files that its weights have learnt from, and where its rows are prepared."""
 
@@ -132,9 +132,11 @@ class Plan:
         return self.home / day.isoformat()
 
     def decided(self, day: date) -> Mapping[str, Any] | None:
-        """A day's record, once it is decided."""
+        """A day's record, once it is decided; none of a day that was stopped and whose files have changed since."""
         path = self.folder(day) / DECIDED
         record: Mapping[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        if record is not None and record["status"] == "stopped" and record["files"] != self.files.of(day):
+            return None
         return record
 
     def all_decided(self) -> list[Mapping[str, Any]]:

@@ -128,6 +128,63 @@ def test_a_worse_challenger_is_held_and_a_broken_day_neither_decides_nor_is_lear
     assert "data/2025-03-04/part-0.parquet" in learnt  # the champion was held twice, so its heir catches up
 
 
+@pytest.mark.usefixtures("here")
+def test_a_stopped_day_is_decided_once_its_rows_are_mended_and_then_learnt() -> None:
+    edited(promote={"rules": STRICT})
+    whole = Path("data/2025-03-04/part-0.parquet").read_bytes()
+    pl.read_parquet("data/2025-03-04/part-0.parquet").with_columns(price=pl.lit(float("inf"))).write_parquet(
+        "data/2025-03-04/part-0.parquet"
+    )
+    os.rename("data/2025-03-05", "late")
+    assert main(["run.yaml", "--date", "2025-03-03"]) == 4
+    assert main(["run.yaml", "--date", "2025-03-04"]) == 4
+    assert record("2025-03-04")["status"] == "stopped"
+    assert main(["run.yaml", "--date", "2025-03-05"]) == 4
+    assert "no files of 2025-03-05" in record("2025-03-05")["why"]
+    Path("data/2025-03-04/part-0.parquet").write_bytes(whole)
+    os.rename("late", "data/2025-03-05")
+    with pytest.raises(ConfigError, match="2025-03-04 lies before 2025-03-05 and is not decided"):
+        decide(Plan.read("run.yaml"), date(2025, 3, 5))
+    assert main(["run.yaml", "--from", "2025-03-04", "--to", "2025-03-05"]) == 3
+    assert [record(f"2025-03-0{day}")["status"] for day in (4, 5)] == ["held", "held"]
+    learnt = json.loads(Path(record("2025-03-05")["run"], "daily.json").read_text())["files"]
+    assert "data/2025-03-04/part-0.parquet" in learnt
+
+
+@pytest.mark.usefixtures("here")
+def test_the_very_first_day_has_nothing_to_learn_from_and_is_learnt_by_the_second() -> None:
+    assert main(["run.yaml", "--from", "2025-03-01", "--to", "2025-03-02"]) == 0
+    assert record("2025-03-01")["status"] == "held"
+    second = record("2025-03-02")
+    assert second["status"] == "promoted"
+    assert list(json.loads(Path(second["run"], "daily.json").read_text())["files"]) == [
+        "data/2025-03-01/part-0.parquet"
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_promotion_before_the_days_record_does_not_become_its_own_champion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed once the alias has moved and nothing has noted it; and then a file comes late."""
+
+    class Killed(BaseException):
+        pass
+
+    def dying(verb: str, *, run_file: Path, overrides: Sequence[str] = ()) -> Stage:
+        stage = in_this_process(verb, run_file=run_file, overrides=overrides)
+        if verb == "promote":
+            raise Killed
+        return stage
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.daily.day.run_verb", dying)
+        with pytest.raises(Killed):
+            main(["run.yaml", "--date", "2025-03-03"])
+    fortnight._rows(2, num_rows=ROWS)[:100].write_parquet("data/2025-03-02/late.parquet")
+    assert main(["run.yaml", "--date", "2025-03-03"]) == 0
+    assert record("2025-03-03")["champion_before"] is None
+    assert record("2025-03-03")["status"] == "promoted"
+
+
 def test_settings_that_do_not_suit_days_are_refused_before_anything_begins(here: Path) -> None:
     edited(dataset={"splits": None, "files": "data/*/*.parquet", "split": {"by": "user"}})
     with pytest.raises(ConfigError, match=r"dataset.files and split part rows by themselves"):
