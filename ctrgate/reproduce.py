@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,20 +14,28 @@ from pydantic import Field
 from ctrgate.comparison.reading import read_side
 from ctrgate.comparison.rows import HeldOut, open_rows
 from ctrgate.config import Place, settings, to_yaml
-from ctrgate.errors import ConfigError, HeldBackError
+from ctrgate.errors import ConfigError, CtrgateError, HeldBackError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.files import atomic_file, locked, write_json, writing
 from ctrgate.progress import console
 from ctrgate.reproduction.original import Original, differences, open_original
 from ctrgate.reproduction.outcome import logits_compared, sentence, verdict
-from ctrgate.reproduction.stage import run_stage
+from ctrgate.stage import run_as_process
 from ctrgate.training.checkpoint import weights_checksum
 from ctrgate.training.runs import RunFolder, surroundings
 
-__all__ = ["FORMAT_VERSION", "Config", "ReproduceSettings", "run"]
+__all__ = ["FORMAT_VERSION", "Config", "ReproduceSettings", "StageFailed", "run", "run_stage"]
 
 FORMAT_VERSION = 1
 _OF, _RESULT = "of.json", "reproduction.json"
+
+
+class StageFailed(CtrgateError):  # noqa: N818 as it is the stage's error, told by itself already
+    """A verb ended with another exit code than 0, which is this error's too."""
+
+    def __init__(self, verb: str, *, exit_code: int) -> None:
+        super().__init__(f"ctrgate {verb} ended with exit code {exit_code}, see above; once mended, run this again")
+        self.exit_code = exit_code
 
 
 @settings
@@ -153,6 +162,22 @@ def _reproduced(original: Original, home: Path, *, chosen: ReproduceSettings) ->
         "labels": labels,
         "verdict": verdict(labels),
     }
+
+
+def run_stage(
+    verb: str, run_file: Path, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a verb and let what stopped it stop this one.
+
+    Raises:
+        StageFailed: Where it fails.
+        Interrupted: After Ctrl-C or SIGTERM, once it has ended.
+    """
+    ended = run_as_process(verb, run_file, overrides=overrides, environment=environment)
+    if ended.signal_number is not None:
+        raise Interrupted(f"stopped at {verb}; the same command goes on from there", signal_number=ended.signal_number)
+    if ended.exit_code:
+        raise StageFailed(verb, exit_code=ended.exit_code)
 
 
 def _labels(

@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.table import Table
@@ -22,6 +18,7 @@ from ctrgate.config import Place, load, settings
 from ctrgate.errors import CtrgateError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.progress import console
+from ctrgate.stage import run_as_process
 
 __all__ = ["STAGES", "Stage", "Stopped", "experiment", "main", "run_verb"]
 
@@ -90,35 +87,11 @@ def run_verb(verb: str, *, run_file: str | Path, overrides: Sequence[str] = ()) 
     Raises:
         Stopped: Where it does not end with exit code 0.
     """
-    console.rule(verb, align="left", characters="─")
     started = time.monotonic()
-    command = [sys.executable, "-m", "ctrgate", verb, str(run_file), *overrides]
-    # A process group of its own: a terminal's Ctrl-C reaches this process alone, which hands it on.
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
-    with child as process, _handing_on(process) as received:
-        output, _ = process.communicate()
-    exit_code = process.returncode if process.returncode >= 0 else 128 - process.returncode
-    if exit_code or received:
-        raise Stopped(verb, exit_code=exit_code or 128 + received[0])
-    return Stage(verb=verb, seconds=time.monotonic() - started, result=json.loads(output))
-
-
-@contextmanager
-def _handing_on(process: subprocess.Popen[str]) -> Iterator[list[int]]:
-    """Pass signals that ask to stop on to a process; gives the list of those that came."""
-    received: list[int] = []
-
-    def hand_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        received.append(number)
-        process.send_signal(number)
-
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, hand_on) for number in watched}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    ended = run_as_process(verb, run_file, overrides=overrides)
+    if ended.exit_code:
+        raise Stopped(verb, exit_code=ended.exit_code)
+    return Stage(verb=verb, seconds=time.monotonic() - started, result=json.loads(ended.output))
 
 
 def summary(stages: Sequence[Stage]) -> Table:

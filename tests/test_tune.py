@@ -563,7 +563,7 @@ def test_the_stop_file_ends_a_trial(process: Callable[..., TrialProcess], tmp_pa
 
 def test_a_training_dies_with_its_worker(tmp_path: Path) -> None:
     code = (
-        "import os, subprocess, sys, time; subprocess.Popen([sys.executable, '-m', 'ctrgate.cluster.ward', "
+        "import os, subprocess, sys, time; subprocess.Popen([sys.executable, '-m', 'ctrgate.ward', "
         "str(os.getpid()), sys.executable, '-c', 'import os, pathlib, time; "
         'pathlib.Path("pid").write_text(str(os.getpid())); time.sleep(60)\']); time.sleep(60)'
     )

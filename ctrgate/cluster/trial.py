@@ -42,7 +42,7 @@ class TrialProcess(tune.Trainable):  # type: ignore[misc]  # ray has no types
             self._wait_for_lock()
             with self._log.open("ab") as log:
                 self._child = subprocess.Popen(
-                    [sys.executable, "-m", "ctrgate.cluster.ward", str(os.getpid()), *self._given["command"]],
+                    [sys.executable, "-m", "ctrgate.ward", str(os.getpid()), *self._given["command"]],
                     cwd=self._given["cwd"],
                     env={**os.environ, **self._given["environment"]},
                     stdin=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from ctrgate import reproduce
 from ctrgate.cli import main
 from ctrgate.config import load
 from ctrgate.errors import ArtifactError, ConfigError, DataError, HeldBackError, Interrupted
-from ctrgate.reproduction.stage import StageFailed, run_stage
+from ctrgate.reproduce import StageFailed, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_a_signal_reaches_the_stage_and_ends_both(tmp_path: Path, monkeypatch: p
     def slow(command: list[str], **options: Any) -> Any:
         child = popen([*command[:4], sys.executable, "-c", code], **options | {"stdout": subprocess.PIPE})
         assert child.stdout is not None
-        assert child.stdout.readline() == b"up\n"
+        assert child.stdout.readline() == "up\n"
         popen(["/bin/sh", "-c", f"sleep 0.5; kill -TERM {os.getpid()}"])
         return child
 

@@ -1,6 +1,6 @@
-"""``python -m ctrgate.cluster.ward COMMAND ...``: become a command that is killed with the process that started it.
+"""``python -m ctrgate.ward PARENT COMMAND ...``: become a command that is killed with the process that started it.
 
-A trial outlives neither its worker nor Ray: one that went on alone would hold its folder against the next call.
+One that went on alone would hold its folder against the next call.
 """
 
 from __future__ import annotations
