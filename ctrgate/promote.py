@@ -6,23 +6,21 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ctrgate.artifact.manifest import Manifest, identity
-from ctrgate.config import Place, dump, settings
+from ctrgate.config import dump, settings
 from ctrgate.errors import ConfigError, HeldBackError
-from ctrgate.features.dataset import DatasetConfig
 from ctrgate.files import locked
 from ctrgate.progress import console
 from ctrgate.promotion.evidence import Candidate, Comparison, Evaluation, read_comparison, read_evaluation
 from ctrgate.promotion.record import FORMAT_VERSION, keep, plain, shown, verdict_tags, write_up
 from ctrgate.promotion.rules import Judged, Rules
-from ctrgate.promotion.settings import PromoteSettings
+from ctrgate.promotion.settings import PromoteSettings, RegistrySettings
 from ctrgate.registry import Registry, Version, answering
 from ctrgate.succession import Move, append, last_of, moves_of, project, settle, turn
-from ctrgate.tracking import TrackingConfig
 
 __all__ = ["Config", "run"]
 
@@ -30,19 +28,8 @@ RECORD = "promotion.json"
 
 
 @settings
-class Config:
+class Config(RegistrySettings):
     """The sections that ``promote`` reads."""
-
-    name: str
-    """The run, which was exported."""
-    runs: Place = "runs"
-    """Where run folders lie."""
-    dataset: DatasetConfig | None = None
-    """Whose name the registered model has by default."""
-    promote: PromoteSettings = field(default_factory=PromoteSettings)
-    """Which registered model, and what a challenger must show."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """The MLflow store with the registry."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -62,7 +49,7 @@ def run(config: Config) -> dict[str, Any]:
     artifact = home / "artifact"
     manifest = Manifest.read(artifact)
     with locked(home / ".promotion.lock", what=f"the promotion of {home}"), answering(config.tracking):
-        registry = Registry(config.tracking, model=config.promote.name(config.dataset))
+        registry = Registry(config.tracking, model=config.model)
         candidate = Candidate(run=home, identity=identity(artifact), step=manifest.origin.step)
         return _Promotion(registry=registry, candidate=candidate, how=config.promote, manifest=manifest).run()
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from ctrgate.config import Place, settings
+from ctrgate.config import settings
 from ctrgate.errors import ConfigError, HeldBackError
-from ctrgate.features.dataset import DatasetConfig
 from ctrgate.progress import console
 from ctrgate.promotion.record import FORMAT_VERSION, keep, shown
-from ctrgate.promotion.settings import PromoteSettings
+from ctrgate.promotion.settings import RegistrySettings
 from ctrgate.registry import Registry, Version, answering
 from ctrgate.succession import Move, append, project, settle, turn
-from ctrgate.tracking import TrackingConfig
 
 __all__ = ["Config", "run"]
 
@@ -22,19 +19,8 @@ RECORD = "rollback.json"
 
 
 @settings
-class Config:
+class Config(RegistrySettings):
     """The sections that ``rollback`` reads."""
-
-    name: str
-    """The run in whose folder the record is left; the model is that of its dataset, whichever run is champion."""
-    runs: Place = "runs"
-    """Where run folders lie."""
-    dataset: DatasetConfig | None = None
-    """Whose name the registered model has by default."""
-    promote: PromoteSettings = field(default_factory=PromoteSettings)
-    """Which registered model."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """The MLflow store with the registry."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -51,7 +37,7 @@ def run(config: Config) -> dict[str, Any]:
         HeldBackError: Where another process has moved the champion meanwhile.
     """
     with answering(config.tracking):
-        registry = Registry(config.tracking, model=config.promote.name(config.dataset))
+        registry = Registry(config.tracking, model=config.model)
         file = Path(config.runs) / config.name / RECORD
         with turn(registry):
             completed = settle(registry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ def started(cluster: ClusterConfig, *, num_cpus: float) -> Iterator[None]:
             ray.init(address=cluster.address, logging_level=logging.WARNING, log_to_driver=False)
         else:
             ray.init(
-                num_cpus=max(1, round(num_cpus + 0.5)),
+                num_cpus=math.ceil(num_cpus),
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=False,

@@ -34,3 +34,9 @@ class ClusterConfig:
     """How often training starts again from its last checkpoint after a worker was lost."""
     patience_seconds: Annotated[int, Field(ge=1)] = 600
     """The longest that workers wait for one another before the run ends with an error."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of a worker's process: its threads, and quiet where nobody can act."""
+        threads = str(max(1, int(self.cpus_per_worker)))
+        return {"OMP_NUM_THREADS": threads, "POLARS_MAX_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}

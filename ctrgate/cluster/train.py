@@ -58,7 +58,7 @@ def train_on_workers(
                 name="ray",
                 storage_path=str(folder.resolve()),
                 failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
-                worker_runtime_env={"env_vars": _environment(cluster)},
+                worker_runtime_env={"env_vars": cluster.environment},
             ),
         )
         with _stop_by_file(stop) as requested, _shown(log):
@@ -90,11 +90,6 @@ def _in_worker(arguments: Mapping[str, Any]) -> None:
             console.file = sys.stderr
             if torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()
-
-
-def _environment(cluster: ClusterConfig) -> dict[str, str]:
-    threads = str(max(1, int(cluster.cpus_per_worker)))
-    return {"OMP_NUM_THREADS": threads, "POLARS_MAX_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
 def _own(error: Exception, *, cluster: ClusterConfig) -> CtrgateError:

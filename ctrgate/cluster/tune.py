@@ -148,7 +148,7 @@ def run_trials(
         one.number: {
             "folder": str(one.folder.resolve()),
             "command": list(one.command),
-            "environment": {**_threads(cluster), **one.environment},
+            "environment": {**cluster.environment, **one.environment},
             "cwd": str(Path.cwd()),
             "stop_file": str(stop_file),
             "metric": metric,
@@ -250,8 +250,3 @@ class _Stop(tune.Stopper):  # type: ignore[misc]  # ray has no types
         if self._stop.asked:
             self._file.touch()
         return self._stop.asked
-
-
-def _threads(cluster: ClusterConfig) -> dict[str, str]:
-    threads = str(max(1, int(cluster.cpus_per_worker)))
-    return {"OMP_NUM_THREADS": threads, "POLARS_MAX_THREADS": threads, "TORCH_CPP_LOG_LEVEL": "ERROR"}

@@ -73,6 +73,18 @@ class Group(nn.Module, ABC):
     def _features_of(self, spec: TableSpec) -> list[str]:
         return [self._features[lookup.name] for lookup in self.lookups if lookup.table == spec.name]
 
+    def _unpooled_configs(self) -> list[EmbeddingConfig]:
+        """The tables as TorchRec's collection without pooling takes them."""
+        return [
+            EmbeddingConfig(
+                name=f"t{number}",
+                embedding_dim=spec.stored_dim,
+                num_embeddings=spec.num_rows,
+                feature_names=self._features_of(spec),
+            )
+            for number, spec in enumerate(self.specs)
+        ]
+
     def _keyed(self, batch: Batch, *, weighted: bool) -> KeyedJaggedTensor:
         columns = [batch.ids[lookup.column] for lookup in self.lookups]
         return KeyedJaggedTensor(
@@ -172,17 +184,7 @@ class UnpooledDense(Group):
 
     def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
         super().__init__(tables, lookups)
-        self.collection = EmbeddingCollection(
-            [
-                EmbeddingConfig(
-                    name=f"t{number}",
-                    embedding_dim=spec.stored_dim,
-                    num_embeddings=spec.num_rows,
-                    feature_names=self._features_of(spec),
-                )
-                for number, spec in enumerate(self.specs)
-            ]
-        )
+        self.collection = EmbeddingCollection(self._unpooled_configs())
 
     def weights(self) -> list[Tensor]:
         return [self.collection.embeddings[f"t{number}"].weight for number in range(len(self.specs))]

@@ -21,7 +21,6 @@ from ctrgate.lookups.quiet import (
     DistributedModelParallel,
     EmbeddingCollection,
     EmbeddingCollectionSharder,
-    EmbeddingConfig,
     EmbeddingShardingPlanner,
     EmbOptimType,
     FixedPercentageStorageReservation,
@@ -33,7 +32,16 @@ from ctrgate.lookups.quiet import (
 )
 from ctrgate.lookups.shards import TableShard
 
-__all__ = ["EXACT_KINDS", "ShardedPooled", "ShardedUnpooled", "ShardingKind", "distribute"]
+__all__ = [
+    "EXACT_KINDS",
+    "PlacedShard",
+    "ShardedPooled",
+    "ShardedUnpooled",
+    "ShardingKind",
+    "distribute",
+    "on_paper",
+    "whole",
+]
 
 ShardingKind = Literal["table_wise", "row_wise", "column_wise", "table_row_wise", "table_column_wise"]
 
@@ -80,18 +88,7 @@ class ShardedUnpooled(UnpooledFused):
         _set_learning_rate(self.collection, learning_rate)
 
     def _build(self, device: torch.device) -> None:
-        self.collection = _FusedEmbeddingCollection(
-            [
-                EmbeddingConfig(
-                    name=f"t{number}",
-                    embedding_dim=spec.stored_dim,
-                    num_embeddings=spec.num_rows,
-                    feature_names=self._features_of(spec),
-                )
-                for number, spec in enumerate(self.specs)
-            ],
-            device=device,
-        )
+        self.collection = _FusedEmbeddingCollection(self._unpooled_configs(), device=device)
 
     def _rows(self, batch: Batch) -> list[Tensor]:
         found = _waited(self.collection(self._keyed(_not_empty(batch), weighted=False)))
@@ -101,7 +98,7 @@ class ShardedUnpooled(UnpooledFused):
 
 def distribute(
     model: nn.Module, *, kinds: Sequence[ShardingKind], device: torch.device, memory_bytes: int | None = None
-) -> tuple[nn.Module, Any]:
+) -> tuple[nn.Module, dict[str, str]]:
     """Spread a model over the processes of the default group: fused tables by TorchRec's planner, the rest under DDP.
 
     Every process calls this with the same model. A table is never put under data parallelism by the planner, whose

@@ -11,8 +11,9 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.promotion.rules import Rules
+from ctrgate.tracking import TrackingConfig
 
-__all__ = ["PromoteSettings"]
+__all__ = ["PromoteSettings", "RegistrySettings"]
 
 
 @settings
@@ -37,3 +38,24 @@ class PromoteSettings:
         if self.model or dataset is not None:
             return self.model or (dataset.name if dataset else "")
         raise ConfigError("promote.model: is required where the run file has no dataset to take its name from")
+
+
+@settings
+class RegistrySettings:
+    """The sections that verbs on the registry read."""
+
+    name: str
+    """The run in whose folder the record is left; what promote judges is its exported artifact."""
+    runs: Place = "runs"
+    """Where run folders lie."""
+    dataset: DatasetConfig | None = None
+    """Whose name the registered model has by default."""
+    promote: PromoteSettings = field(default_factory=PromoteSettings)
+    """Which registered model, and what a challenger must show."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """The MLflow store with the registry."""
+
+    @property
+    def model(self) -> str:
+        """The registered model's name."""
+        return self.promote.name(self.dataset)

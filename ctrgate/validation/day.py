@@ -16,7 +16,7 @@ from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds import columns_read
 from ctrgate.features.partial import features_json
 from ctrgate.features.roles import SPLIT, check_roles, count_rows
-from ctrgate.features.sources import Source, check_agreement, read_raw
+from ctrgate.features.sources import Source, check_agreement, named_files, read_raw
 from ctrgate.validation.checks import Book, check_profile, check_unseen
 from ctrgate.validation.expectations import Expectations
 from ctrgate.validation.profile import Profile, Times, profile, repeated_rows
@@ -57,7 +57,7 @@ def check_files(
     try:
         sources = read_raw(dataset, files, encoder=encoder)
     except (DataError, SchemaError):
-        sources = _readable(dataset, _paths(files), encoder=encoder, book=book)
+        sources = _readable(dataset, named_files(files), encoder=encoder, book=book)
     return _check(dataset, sources, book=book, encoder=encoder)
 
 
@@ -137,18 +137,6 @@ def _profile(dataset: DatasetConfig, sources: Sequence[Source], *, watched: Sequ
         times=Times(since=since, until=until) if dataset.roles.timestamp else None,
         features_at=book.how.features_at,
     )
-
-
-def _paths(files: Sequence[str]) -> list[Path]:
-    """Every file that is named, empty ones included."""
-    paths = []
-    for place in files:
-        names = sorted(glob.glob(place, recursive=True)) if glob.has_magic(place) else [place]
-        found = [Path(name) for name in names if Path(name).is_file()]
-        if not found:
-            raise DataError(f"{place}: no such file; relative paths start at the working folder")
-        paths += found
-    return paths
 
 
 def _readable(dataset: DatasetConfig, paths: Sequence[Path], *, encoder: Encoder | None, book: Book) -> list[Source]:
