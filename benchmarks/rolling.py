@@ -132,8 +132,7 @@ def _told(weeks: Sequence[date], *, files: Path, into: Path) -> str:
         difference = "—" if policy == "fixed" else f"{less.value:+.4f} [{less.low:+.4f}, {less.high:+.4f}]"
         lines.append(f"| {policy} | {auc.value:.4f} [{auc.low:.4f}, {auc.high:.4f}] | {mean:.4f} | {difference} |")
     write_json(into / "weeks.json", by_week)
-    shown = {policy: by_week[policy] for policy in ("warm", "fixed")}
-    figure = figures.over_time([str(week) for week in weeks], shown, ylabel="AUC on the week's rows")
+    figure = figures.over_time([str(week) for week in weeks], by_week, ylabel="AUC on the week's rows")
     with atomic_file(into / "weeks.png") as temporary:
         figure.savefig(temporary, dpi=150, format="png")
     return "\n".join(lines)

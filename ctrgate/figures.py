@@ -160,7 +160,7 @@ def over_time(
     ylabel: str,
     marked: Sequence[str] = (),
 ) -> Figure:
-    """Values with their intervals over dates, two series side by side at most.
+    """Values with their intervals over dates, three series side by side at most.
 
     Args:
         dates: All of them, in order; evenly spaced.
@@ -170,8 +170,9 @@ def over_time(
     """
     figure = Figure(figsize=(1.6 * WIDTH, HEIGHT), layout="constrained")
     panel, place = figure.subplots(), {date: number for number, date in enumerate(dates)}
-    for number, (color, (name, points)) in enumerate(zip((LINE, SECOND), series.items(), strict=False)):
-        at = [place[date] + 0.12 * (number - 0.5) for date in points]
+    colors = (LINE, SECOND, INK)[: len(series)]
+    for number, (color, (name, points)) in enumerate(zip(colors, series.items(), strict=True)):
+        at = [place[date] + 0.12 * (number - (len(series) - 1) / 2) for date in points]
         for x, (_, low, high) in zip(at, points.values(), strict=True):
             if low is not None and high is not None:
                 panel.vlines([x], [low], [high], color=color, alpha=0.6)

@@ -23,7 +23,7 @@ from ctrgate.scoring.inputs import Input, open_inputs, tables_of
 from ctrgate.scoring.model import Model, resolve
 from ctrgate.scoring.scorer import Order, Part
 from ctrgate.scoring.settings import ScoreSettings
-from ctrgate.scoring.skew import counts_of, psi
+from ctrgate.scoring.skew import counts_of, shift
 from ctrgate.scoring.workers import work
 from ctrgate.tracking import TrackingConfig
 
@@ -272,7 +272,7 @@ def _success(
 
 def _check_skew(found: Counts, *, expected: Counts, score: ScoreSettings) -> None:
     """Tell, or hold back, scores that are not distributed as earlier ones were."""
-    apart = {label: psi(expected[label], of) for label, of in found.items() if label in expected}
+    apart = {label: shift(expected[label], of) for label, of in found.items() if label in expected}
     for label, value in apart.items():
         if value <= score.max_psi:
             continue

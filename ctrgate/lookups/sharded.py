@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -56,8 +57,12 @@ cut, each block of columns has a step of its own."""
 class ShardedPooled(PooledFused):
     """Sums over bags of fused tables that lie in several processes, once ``distribute`` has spread them."""
 
-    def shards(self) -> list[TableShard]:
+    @cached_property
+    def _held(self) -> list[TableShard]:
         return _shards(self, prefix="embedding_bags")
+
+    def shards(self) -> list[TableShard]:
+        return self._held
 
     def set_learning_rate(self, learning_rate: float) -> None:
         _set_learning_rate(self.collection, learning_rate)
@@ -81,8 +86,12 @@ class _FusedEmbeddingCollectionSharder(EmbeddingCollectionSharder):  # type: ign
 class ShardedUnpooled(UnpooledFused):
     """Row by row lookups of fused tables that lie in several processes, once ``distribute`` has spread them."""
 
-    def shards(self) -> list[TableShard]:
+    @cached_property
+    def _held(self) -> list[TableShard]:
         return _shards(self, prefix="embeddings")
+
+    def shards(self) -> list[TableShard]:
+        return self._held
 
     def set_learning_rate(self, learning_rate: float) -> None:
         _set_learning_rate(self.collection, learning_rate)
@@ -260,7 +269,10 @@ def _fused(group: ShardedUnpooled) -> dict[str, Any]:
 
 
 def _shards(group: ShardedPooled | ShardedUnpooled, *, prefix: str) -> list[TableShard]:
-    """The local parts of a group's tables with the state of their optimizer."""
+    """The local parts of a group's tables with the state of their optimizer, once they are spread.
+
+    Every step wants them, and they stay where they are: TorchRec is asked once.
+    """
     weights = group.collection.state_dict()
     states = group.collection.fused_optimizer.state_dict()["state"]
     found = []

@@ -17,7 +17,7 @@ from ctrgate.metrics.paired_auc import PairedGroupedAuc, paired_auc, paired_grou
 from ctrgate.metrics.paired_bootstrap import bootstrap_errors
 from ctrgate.metrics.paired_means import cluster_sums, paired_calibration, paired_entropy, paired_log_loss
 from ctrgate.metrics.pooled import pool
-from ctrgate.metrics.score_shift import population_stability
+from ctrgate.metrics.stability import population_stability
 
 __all__ = ["LARGER_IS_BETTER", "SMALL", "Segment", "Verdict", "compare_pairs", "compare_segments"]
 

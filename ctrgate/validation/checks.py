@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ctrgate.metrics.intervals import share_interval
+from ctrgate.metrics.stability import psi
 from ctrgate.validation.counts import ColumnCounts, Places, bin_names, reference_shares
-from ctrgate.validation.drift import homogeneity, jensen_shannon, psi
+from ctrgate.validation.drift import homogeneity, jensen_shannon
 from ctrgate.validation.expectations import Expectations
 from ctrgate.validation.leak import single_auc
 from ctrgate.validation.profile import LabelCounts, Profile, Times

@@ -8,39 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
-__all__ = ["EPSILON", "homogeneity", "jensen_shannon", "psi", "smoothed"]
+__all__ = ["homogeneity", "jensen_shannon"]
 
 Floats = NDArray[np.float64]
 
-EPSILON = 1e-4
-"""What every share is raised by, so that an empty bin has a finite logarithm."""
 _LEAST_EXPECTED = 5.0
-
-
-def smoothed(shares: ArrayLike) -> Floats:
-    """``(p + ε) / (1 + k ε)`` for k bins, after scaling to a sum of 1; all bins equal where there is nothing.
-
-    Shape:
-        - shares: ``(k,)``, 0 or more; returns: ``(k,)``
-    """
-    parts = np.asarray(shares, dtype=np.float64)
-    total = parts.sum()
-    parts = parts / total if total > 0 else np.full(len(parts), 1 / max(len(parts), 1))
-    return np.asarray((parts + EPSILON) / (1 + len(parts) * EPSILON))
-
-
-def psi(expected: ArrayLike, found: ArrayLike) -> float:
-    """The population stability index ``Σ (q - p) ln(q / p)`` of smoothed shares p (expected) and q (found).
-
-    It is Jeffreys' divergence ``KL(p‖q) + KL(q‖p)`` (Jeffreys 1946), in nats; credit scoring took it up as an index of
-    stability (Siddiqi, Credit Risk Scorecards, 2006) with .1 read as a small shift and .25 as a large one.
-
-    Example:
-        >>> round(psi([0.5, 0.5], [0.25, 0.75]), 4)
-        0.2745
-    """
-    p, q = smoothed(expected), smoothed(found)
-    return float(((q - p) * np.log(q / p)).sum())
 
 
 def jensen_shannon(expected: ArrayLike, found: ArrayLike) -> float:

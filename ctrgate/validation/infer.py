@@ -14,8 +14,9 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import DataError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.sources import Source
+from ctrgate.metrics.stability import psi
 from ctrgate.validation.counts import ColumnCounts
-from ctrgate.validation.drift import jensen_shannon, psi
+from ctrgate.validation.drift import jensen_shannon
 from ctrgate.validation.expectations import (
     ColumnExpectation,
     Drift,

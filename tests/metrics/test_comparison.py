@@ -14,7 +14,7 @@ from ctrgate.metrics.comparison import Segment, compare_pairs, compare_segments,
 from ctrgate.metrics.measured import Measured
 from ctrgate.metrics.paired import PairedRows, pair
 from ctrgate.metrics.paired_auc import paired_auc
-from ctrgate.metrics.score_shift import population_stability
+from ctrgate.metrics.stability import EPSILON, population_stability
 
 
 def sample(num_rows: int = 4000, *, gain: float = 0.6, num_users: int | None = 300) -> PairedRows:
@@ -88,8 +88,9 @@ def test_ordered_parts_keep_their_order_others_come_by_rows_and_empty_ones_are_l
 
 def test_the_stability_index_is_the_hand_worked_one() -> None:
     a, b = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 1.0, 1.0])
-    # Halves of A at 1; with half a row added: 2.5 and 2.5 of 5 against 1.5 and 3.5.
-    expected = (0.3 - 0.5) * np.log(0.3 / 0.5) + (0.7 - 0.5) * np.log(0.7 / 0.5)
+    # Halves of A at 1, a quarter and three quarters of B, each share smoothed.
+    p, q, r = ((share + EPSILON) / (1 + 2 * EPSILON) for share in (0.5, 0.25, 0.75))
+    expected = (q - p) * np.log(q / p) + (r - p) * np.log(r / p)
     assert population_stability(a, b, num_bins=2) == pytest.approx(expected)
     assert population_stability(a, a) == 0
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from ctrgate.validation.drift import EPSILON, homogeneity, jensen_shannon, psi
+from ctrgate.metrics.stability import EPSILON, psi
+from ctrgate.validation.drift import homogeneity, jensen_shannon
 
 
 def test_psi_equals_a_hand_worked_value() -> None:
