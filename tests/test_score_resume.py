@@ -368,20 +368,18 @@ def test_killed_at_random_moments_it_ends_with_the_bytes_of_one_that_was_not(
     dense_run("score", *order, f"score.into={tmp_path / 'whole'}")
     command = [sys.executable, "-c", JOB, str(dense_run.yaml), *order]
     command += [f"score.into={tmp_path / 'out'}", f"score.processes={processes}"]
-    began = time.monotonic()
-    kills, chance = 0, random.Random(processes)
-    pause = 5.0
-    while True:
+    chance = random.Random(processes)
+
+    def finished() -> int:
+        return len(list(tmp_path.glob(".out.*.job/part-*.parquet")))
+
+    for more in (0, *(chance.randint(2, 10) for _ in range(4))):  # of 60 parts; the first kill comes before any
         job = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            code = job.wait(timeout=chance.uniform(0.5, pause))
-        except subprocess.TimeoutExpired:
-            job.send_signal(signal.SIGKILL)
-            job.wait()
-            kills += 1
-            pause = min(pause * 1.2, 60.0)
-            continue
-        assert code == 0
-        break
-    assert kills >= 3, f"killed {kills} times in {time.monotonic() - began:.0f} s"
+        reached = finished() + more
+        time.sleep(chance.uniform(0.0, 0.5))
+        while finished() < reached and job.poll() is None:
+            time.sleep(0.002)
+        job.send_signal(signal.SIGKILL)
+        assert job.wait() == -signal.SIGKILL
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import signal
 import sys
 import threading
@@ -49,7 +51,7 @@ def train_on_workers(
     with started(cluster, num_cpus=num_workers * cluster.cpus_per_worker):
         trainer = ray.train.torch.TorchTrainer(
             _in_worker,
-            train_loop_config={"work": work, "settings": settings, "log": str(log)},
+            train_loop_config={"work": work, "settings": settings, "log": str(log), "cwd": os.getcwd()},
             torch_config=ray.train.torch.TorchConfig(backend="gloo", timeout_s=cluster.patience_seconds),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=num_workers, resources_per_worker={"CPU": cluster.cpus_per_worker}
@@ -80,6 +82,13 @@ def _in_worker(arguments: Mapping[str, Any]) -> None:
     workers = Workers(rank=context.get_world_rank(), count=context.get_world_size())
     logging.getLogger().setLevel(logging.WARNING)  # Ray sets it to INFO, and FBGEMM then lists all of its settings
     console.quiet = not workers.is_first
+    try:
+        os.chdir(arguments["cwd"])  # where relative paths start; Ray has put the worker elsewhere
+    except OSError as error:
+        raise ClusterError(
+            f"a worker on {platform.node()} does not see the folder {arguments['cwd']} that the command was called in; "
+            "all machines must share it under that path"
+        ) from error
     with open(arguments["log"], "a", buffering=1, encoding="utf-8") as log:
         console.file = log  # as Ray's way of passing on what workers print adds much of its own
         try:

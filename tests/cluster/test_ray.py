@@ -33,8 +33,10 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begun(path: Path, run: str, *overrides: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ctrgate", "train", str(path), f"name={run}", *LONG, *overrides]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    """Train with relative paths, as users do; Ray's workers are born elsewhere."""
+    places = ("runs=runs", "prepare.into=prepared")
+    command = [sys.executable, "-m", "ctrgate", "train", path.name, f"name={run}", *places, *LONG, *overrides]
+    return subprocess.Popen(command, cwd=path.parent, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
 def ended(process: subprocess.Popen[str]) -> str:
