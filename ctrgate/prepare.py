@@ -29,6 +29,7 @@ from ctrgate.features.prepared import (
     PrepareSettings,
     SourceFile,
     SplitCount,
+    grown_from,
     plain,
 )
 from ctrgate.features.roles import SPLIT, Count, check_roles, count_rows, role_columns, roles_of
@@ -73,9 +74,9 @@ def run(config: Config) -> dict[str, Any]:
     paths = [*(source.path for source in sources), *(path for join in dataset.joins for path in expand(join.files))]
     if config.prepare.dry_run:
         return _dry_run(dataset, folder, paths)
-    previous = _previous(config)
+    previous, ancestors = _previous(config)
     files = _checksums(paths)
-    manifest = _up_to_date(folder, dataset=dataset, files=files, previous=previous)
+    manifest = _up_to_date(folder, dataset=dataset, files=files, ancestors=ancestors)
     if manifest is not None:
         console.print(f"{folder} is up to date: same settings, same files")
         return _result(folder, manifest, up_to_date=True)
@@ -85,24 +86,22 @@ def run(config: Config) -> dict[str, Any]:
         locked(lock, what=f"the folder {folder}"),
         atomic_folder(folder) as temporary,
     ):
-        manifest = _prepare(dataset, sources=sources, files=files, folder=temporary, previous=previous)
+        manifest = _prepare(
+            dataset, sources=sources, files=files, folder=temporary, previous=previous, ancestors=ancestors
+        )
         manifest.write(temporary)
     _summarise(folder, manifest, seconds=time.monotonic() - started)
     return _result(folder, manifest, up_to_date=False)
 
 
-def _previous(config: Config) -> Prepared | None:
-    """The folder whose encoder is to grow."""
+def _previous(config: Config) -> tuple[Encoder | None, tuple[str, ...]]:
+    """The encoder that is to grow, and the hashes of its line."""
     if not config.prepare.previous:
-        return None
+        return None, ()
     folder, into = Path(config.prepare.previous), config.prepare.folder(config.dataset)
     if folder.resolve() == into.resolve():
         raise ConfigError(f"prepare.previous: {folder} is the folder to be written; set prepare.into to another")
-    return Prepared.open(folder)
-
-
-def _ancestors(previous: Prepared | None) -> tuple[str, ...]:
-    return () if previous is None else (*previous.manifest.ancestors, previous.manifest.encoder)
+    return grown_from(folder)
 
 
 def _prepare(
@@ -111,12 +110,12 @@ def _prepare(
     sources: Sequence[Source],
     files: tuple[SourceFile, ...],
     folder: Path,
-    previous: Prepared | None,
+    previous: Encoder | None,
+    ancestors: tuple[str, ...],
 ) -> Manifest:
     frames = assign(dataset, sources)
     counts = _count(dataset, sources=sources, frames=frames)
-    known = None if previous is None else Encoder.load(previous.encoder_folder)
-    encoder = _fit(dataset, sources=sources, frames=frames, counts=counts, previous=known)
+    encoder = _fit(dataset, sources=sources, frames=frames, counts=counts, previous=previous)
     encoder.save(folder / "encoder")
     if dataset.train_rows == "last":
         frames = last_train_rows(dataset, sources, frames)
@@ -134,7 +133,7 @@ def _prepare(
         splits={split: _total(split, labels=labels, counts=counts, parts=parts[split]) for split in parts},
         negative_sampling_rate=dataset.negative_sampling_rate,
         layout=Layout(fields=fields, sequences=sequences, tables=tables, labels=labels, roles=roles_of(dataset)),
-        ancestors=_ancestors(previous),
+        ancestors=ancestors,
     )
 
 
@@ -257,7 +256,7 @@ def _checksums(paths: Sequence[Path]) -> tuple[SourceFile, ...]:
 
 
 def _up_to_date(
-    folder: Path, *, dataset: DatasetConfig, files: tuple[SourceFile, ...], previous: Prepared | None
+    folder: Path, *, dataset: DatasetConfig, files: tuple[SourceFile, ...], ancestors: tuple[str, ...]
 ) -> Manifest | None:
     """The manifest of a folder that the same settings and files made, or None."""
     if not folder.is_dir():
@@ -268,7 +267,7 @@ def _up_to_date(
         console.print(f"{error}: preparing again")
         return None
     same = manifest.dataset == plain(dataset) and manifest.sources == files
-    return manifest if same and manifest.ancestors == _ancestors(previous) else None
+    return manifest if same and manifest.ancestors == ancestors else None
 
 
 def _dry_run(dataset: DatasetConfig, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:

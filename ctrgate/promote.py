@@ -17,9 +17,9 @@ from ctrgate.files import locked
 from ctrgate.progress import console
 from ctrgate.promotion.evidence import Candidate, Comparison, Evaluation, read_comparison, read_evaluation
 from ctrgate.promotion.record import FORMAT_VERSION, keep, plain, shown, verdict_tags, write_up
-from ctrgate.promotion.rules import Judged, Rules
+from ctrgate.promotion.rules import Judged
 from ctrgate.promotion.settings import PromoteSettings, RegistrySettings
-from ctrgate.registry import Registry, Version, answering
+from ctrgate.registry import REFIT_OF, Registry, Version, answering
 from ctrgate.succession import Move, append, last_of, moves_of, project, settle, turn
 
 __all__ = ["Config", "run"]
@@ -71,7 +71,7 @@ class _Promotion:
     def run(self) -> dict[str, Any]:
         """Do what is still to be done."""
         given = read_comparison(Path(self.how.comparison)) if self.how.comparison else None
-        token = _token(self.candidate.identity, given, self.how.rules)
+        token = _token(self.candidate.identity, given, self.how)
         with turn(self.registry):
             settle(self.registry)
         versions = self.registry.versions()
@@ -89,7 +89,7 @@ class _Promotion:
             if self._move(version, champion, token=token):
                 return self._done(version, champion, given=given)
             now = self.registry.named("champion")
-            rules = {**rules, "champion": _of_champion(_named(champion), now)}
+            rules = {**rules, "champion": _of_champion(champion, now)}
         self._write(version, rules, given=given, champion=champion)
         if (now := self.registry.named("champion")) is None or now.version != version.version:
             self.registry.point("challenger", version.version)
@@ -104,11 +104,22 @@ class _Promotion:
     ) -> dict[str, Judged]:
         """What every rule that is on says, and whether the comparison is with the champion."""
         rules = {"parity": self._parity()} if self.how.rules.parity else {}
+        if self.how.refit_of:
+            return {**rules, "champion": _of_champion(self._origin(versions), champion)}
         if given is None:
             alone = self._alone(champion)
             return rules if alone is None else {**rules, **alone.judge(self.how.rules)}
         compared = self._compared(given, champion, versions=versions)
-        return {**rules, **given.judge(self.how.rules), "champion": _of_champion(_named(compared), champion)}
+        return {**rules, **given.judge(self.how.rules), "champion": _of_champion(compared, champion)}
+
+    def _origin(self, versions: Sequence[Version]) -> Version:
+        """The version that the run is a refit of."""
+        found = [each for each in versions if Path(each.run).resolve() == Path(self.how.refit_of).resolve()]
+        if not found:
+            raise ConfigError(
+                f"promote.refit_of: {self.how.refit_of} is the run of no version of {self.registry.model}"
+            )
+        return found[-1]
 
     def _alone(self, champion: Version | None) -> Evaluation | None:
         """The run's own evaluation, which is enough for the first model."""
@@ -153,6 +164,11 @@ class _Promotion:
         promoted = all(rule.passed for rule in rules.values())
         verdict = "promoted" if promoted else "held"
         sentence = None if given is None else str(given.values["sentence"])
+        refit: dict[str, str] = {}
+        if self.how.refit_of:
+            origin = self._origin(self.registry.versions())
+            sentence = f"a refit of {_named(origin)} on later rows, not compared"
+            refit = {REFIT_OF: str(origin.version)}
         record = {
             "format_version": FORMAT_VERSION,
             "verdict": verdict,
@@ -172,7 +188,7 @@ class _Promotion:
             version.version,
             file=self.file,
             rules=rules,
-            tags=verdict_tags(verdict, rules, sentence=sentence),
+            tags={**verdict_tags(verdict, rules, sentence=sentence), **refit},
         )
 
     def _move(self, version: Version, champion: Version | None, *, token: str) -> bool:
@@ -211,9 +227,9 @@ class _Promotion:
         }
 
 
-def _token(artifact: str, given: Comparison | None, rules: Rules) -> str:
+def _token(artifact: str, given: Comparison | None, how: PromoteSettings) -> str:
     """What is judged by what, in short."""
-    parts = [artifact, None if given is None else given.sha256, dump(rules)]
+    parts = [artifact, None if given is None else given.sha256, dump(how.rules), how.refit_of]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -221,12 +237,12 @@ def _candidate(version: Version) -> Candidate:
     return Candidate(run=Path(version.run), identity=version.identity, step=version.step)
 
 
-def _of_champion(compared: str, now: Version | None) -> Judged:
-    """Whether the one that was compared with is the champion still."""
-    told = f"it was compared with {compared}, and the champion is {_named(now)}; compare with that"
-    return Judged(
-        limit={"champion": _named(now)}, found={"compared": compared}, passed=compared == _named(now), told=told
-    )
+def _of_champion(compared: Version | None, now: Version | None) -> Judged:
+    """Whether the one that was compared with, or of which it is a refit, is the champion still, or the champion's
+    origin where that is a refit itself."""
+    told = f"it was compared with {_named(compared)}, and the champion is {_named(now)}; compare with that"
+    passed = compared == now if compared is None or now is None else compared.version in (now.version, now.refit_of)
+    return Judged(limit={"champion": _named(now)}, found={"compared": _named(compared)}, passed=passed, told=told)
 
 
 def _named(version: Version | None) -> str:

@@ -18,10 +18,12 @@ from ctrgate.errors import ConfigError, CtrgateError
 from ctrgate.masking import masked
 from ctrgate.tracking import RUN_FILE, RUN_TAG, TrackingConfig, connect, database, open_tracker, reason
 
-__all__ = ["Alias", "Registry", "Version", "answering", "champion_of", "versions_of"]
+__all__ = ["REFIT_OF", "Alias", "Registry", "Version", "answering", "champion_of", "versions_of"]
 
 Alias = Literal["champion", "challenger", "previous"]
 _IDENTITY, _FOLDER, _STEP, _COPIED = "ctrgate.artifact", "ctrgate.folder", "ctrgate.step", "ctrgate.copied"
+REFIT_OF = "ctrgate.refit_of"
+"""Tag of a version that was made of another one by learning later rows: the other's number."""
 _LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3")  # whose errors are about the store
 _TAG_CHARACTERS = 4_000
 # Two processes that set the same tag both insert it, and MLflow passes on what the database says to the second.
@@ -54,6 +56,11 @@ class Version:
     source: str
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
+
+    @property
+    def refit_of(self) -> int | None:
+        """The number of the version that this one is a refit of: the one that was compared, for both."""
+        return int(self.tags[REFIT_OF]) if REFIT_OF in self.tags else None
 
 
 def champion_of(config: TrackingConfig, *, model: str) -> Version | None:

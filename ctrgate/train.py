@@ -7,7 +7,6 @@ import shutil
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +38,7 @@ from ctrgate.training.objective import ClickConfig, ClickObjective, NextItemConf
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunSettings
 from ctrgate.training.task import ClickTask, Task
-from ctrgate.training.warm_start import earlier_run, warm_start
+from ctrgate.training.warm_start import Earlier, earlier_run, warm_start
 from ctrgate.training.workers import ALONE, Workers
 
 __all__ = ["Config", "run", "work"]
@@ -118,9 +117,8 @@ def _carry_out(config: Config, prepared: Prepared, fit: Fit) -> None:
     earlier = _earlier(config, prepared)
     progress = fit.resume()
     if earlier is not None and config.train.warm_start is not None:
-        checkpoint, before = earlier
-        console.print(f"warm start from {checkpoint}")
-        warm_start(fit.model, fit.optimizer, warm=config.train.warm_start, checkpoint=checkpoint, tables=before.tables)
+        console.print(f"warm start from {earlier.checkpoint}")
+        warm_start(fit.model, fit.optimizer, warm=config.train.warm_start, earlier=earlier, layout=prepared.layout)
     if fit.workers.is_first:
         folder.cut_metrics(after_epoch=progress.epoch)
         write_json(folder.path / "model.json", {"parameters": fit.model.num_parameters})
@@ -168,8 +166,8 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> None:
         tracker.end(status)
 
 
-def _earlier(config: Config, prepared: Prepared) -> tuple[Path, RunSettings] | None:
-    """The checkpoint that a warm start begins with."""
+def _earlier(config: Config, prepared: Prepared) -> Earlier | None:
+    """What a warm start begins with."""
     warm = config.train.warm_start
     if warm is None or (config.folder.checkpoints.find("last") and not config.train.restart):
         return None

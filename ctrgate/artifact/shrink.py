@@ -59,8 +59,7 @@ def shrink(
         lookups: Which tell the vocabulary that each table belongs to, by their columns.
         factors: By vocabulary ``(V,)``, zero for what is dropped.
     """
-    read = {field.name: field.table for field in layout.fields if field.table}
-    read |= {member.column: member.table for group in layout.sequences for member in group.members if member.table}
+    read = layout.vocabularies()
     vocabulary_of = {lookup.table: read[lookup.column] for lookup in lookups}
     dropped = {
         name: [row for row in (of == 0).nonzero().flatten().tolist() if row >= FIRST_VALUE_ID]

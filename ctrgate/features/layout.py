@@ -88,6 +88,11 @@ class Layout:
                 return field
         raise KeyError(name)
 
+    def vocabularies(self) -> dict[str, str]:
+        """The vocabulary of every column of ids."""
+        read = {field.name: field.table for field in self.fields if field.table}
+        return read | {each.column: each.table for group in self.sequences for each in group.members if each.table}
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)

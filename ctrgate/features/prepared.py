@@ -14,14 +14,27 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.features.additions import without_additions
 from ctrgate.features.dataset import DatasetConfig
+from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
 from ctrgate.features.sources import SplitName
 from ctrgate.files import write_json
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Part", "PrepareSettings", "Prepared", "SourceFile", "SplitCount"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "Manifest",
+    "Part",
+    "PrepareSettings",
+    "Prepared",
+    "SourceFile",
+    "SplitCount",
+    "grown_from",
+]
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_NETWORK = "network.json"
+"""A file that artifacts have."""
 
 
 @settings
@@ -31,7 +44,9 @@ class PrepareSettings:
     into: Place = ""
     """The folder; ``prepared/NAME`` by default, with the dataset's name."""
     previous: Place = ""
-    """An earlier prepared folder of the same features whose encoder grows: new values get new rows, nothing moves."""
+    """An earlier prepared folder of the same features whose encoder grows: new values get new rows, nothing moves. Or
+    an artifact, whose encoder gives up the rows of retired values before it grows, as it has of dropped ones: rows
+    move, and what was dropped stays so."""
     dry_run: bool = False
     """Only say what would be read and written."""
 
@@ -176,6 +191,23 @@ class Prepared:
 
     def _has(self, split: SplitName) -> bool:
         return split in self.manifest.splits
+
+
+def grown_from(folder: Path) -> tuple[Encoder, tuple[str, ...]]:
+    """The encoder of a prepared folder or of an artifact, and the hashes of all that grow into one made from it.
+
+    Raises:
+        ConfigError: There is no such folder.
+        ArtifactError: It is damaged.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"prepare.previous: {folder} does not exist; name a prepared folder or an artifact")
+    encoder = Encoder.load(folder / "encoder")
+    if (folder / _NETWORK).is_file():
+        compact, _ = encoder.compact()
+        return compact, (compact.hash,)
+    manifest = Manifest.read(folder)
+    return encoder, (*manifest.ancestors, manifest.encoder)
 
 
 def plain(dataset: DatasetConfig) -> dict[str, Any]:

@@ -24,10 +24,17 @@ class PromoteSettings:
     """The name in the registry; the dataset's by default."""
     comparison: Place = ""
     """comparison.json, or its folder: the champion as A, the run as B. None for the first model."""
+    refit_of: Place = ""
+    """The champion's run folder, where this run is the same model that has learnt later rows too: none are left to
+    compare the two on, so it is judged by ``parity`` alone."""
     rules: Rules = field(default_factory=Rules)
     """All must hold."""
     withdraw: Annotated[int, Field(ge=1)] | None = None
     """For rollback: the version to take out of service; where another is champion, nothing is done."""
+
+    def __post_init__(self) -> None:
+        if self.comparison and self.refit_of:
+            raise ValueError("comparison and refit_of exclude each other: a refit has seen the rows to compare on")
 
     def name(self, dataset: DatasetConfig | None) -> str:
         """The model's name.

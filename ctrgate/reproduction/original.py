@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ctrgate.errors import ArtifactError, ConfigError, DataError
-from ctrgate.features.prepared import Prepared
+from ctrgate.features.prepared import Prepared, grown_from
 from ctrgate.files import checksum
 from ctrgate.progress import bar
 from ctrgate.training.checkpoint import weights_checksum
@@ -97,7 +97,7 @@ class Original:
 
     def _check_previous(self, previous: Path) -> None:
         try:
-            Prepared.open(previous)
+            grown_from(previous)
         except (ConfigError, ArtifactError) as error:
             raise ConfigError(
                 f"prepare.previous: the encoder of {self.folder.path} grew from that of {previous}, which cannot be "

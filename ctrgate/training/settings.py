@@ -22,7 +22,8 @@ class WarmStart:
     """A run that goes on from an earlier one's weights, with its own data."""
 
     run: Place
-    """The earlier run's folder; this run's encoder must be the same or have grown from it (``prepare.previous``)."""
+    """The earlier run's folder. Where this run's encoder has not grown from its (``prepare.previous``), rows are found
+    by the values that they stand for."""
     which: Literal["best", "last"] = "best"
     """The earlier run's checkpoint."""
     optimizer: Literal["keep", "decay", "drop"] = "keep"

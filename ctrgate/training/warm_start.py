@@ -3,56 +3,89 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ctrgate.errors import ArtifactError, ConfigError
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared
 from ctrgate.models.inputs import TablesConfig
 from ctrgate.training.checkpoint import load_network, optimizer_state
 from ctrgate.training.model import CtrModel
+from ctrgate.training.moved_rows import NEW, moved_rows
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunFolder, RunSettings, settings_of
 from ctrgate.training.saved_tables import SavedTables
 from ctrgate.training.settings import WarmStart
 
-__all__ = ["earlier_run", "warm_start"]
+__all__ = ["Earlier", "earlier_run", "warm_start"]
 
 _UNKNOWN_ROW = slice(1, 2)
 
 
-def earlier_run(warm: WarmStart, *, prepared: Prepared, tables: TablesConfig) -> tuple[Path, RunSettings]:
-    """The checkpoint to start from, and the settings of its run.
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What a run starts warm from.
+
+    Args:
+        checkpoint: Of the earlier run.
+        settings: Of the earlier run.
+        moved: By vocabulary, the row that each row had (``moved_rows``); None where no row moved: new ones come last.
+    """
+
+    checkpoint: Path
+    settings: RunSettings
+    moved: Mapping[str, Tensor] | None
+
+
+def earlier_run(warm: WarmStart, *, prepared: Prepared, tables: TablesConfig) -> Earlier:
+    """Find an earlier run, and see that its weights fit.
 
     Raises:
-        ConfigError: Where there is no such checkpoint, or ids of this run's encoder mean other values than the earlier
-            one's.
+        ConfigError: Where there is no such checkpoint, or this run's columns mean something else than that one's.
     """
     folder = RunFolder(Path(warm.run))
     settings = settings_of(folder)
     checkpoint = folder.checkpoints.find(warm.which)
     if checkpoint is None:
         raise ConfigError(f"train.warm_start.run: {folder.path} has no {warm.which} checkpoint yet")
-    known = json.loads((folder.path / "environment.json").read_text())["encoder"]
-    if known not in (*prepared.manifest.ancestors, prepared.manifest.encoder):
-        raise ConfigError(
-            f"train.warm_start.run: the encoder of {prepared.folder} did not grow from that of {folder.path} "
-            f"({known[:12]}), so ids mean other values; prepare with prepare.previous set to "
-            f"{settings.prepare.folder(settings.dataset)}"
-        )
     if settings.tables.rule.name != tables.rule.name:
         raise ConfigError(
             f"train.warm_start.run: {folder.path} has tables.rule.name: {settings.tables.rule.name}, this run "
             f"{tables.rule.name}"
         )
-    return checkpoint, settings
+    known = json.loads((folder.path / "environment.json").read_text())["encoder"]
+    grown = known in (*prepared.manifest.ancestors, prepared.manifest.encoder)
+    if (folder.path / "selection.json").exists() and grown:
+        raise ConfigError(
+            f"train.warm_start.run: {folder.path} has dropped values, and the encoder of {prepared.folder} brings them "
+            f"back; export that run and prepare with prepare.previous set to {folder.path / 'artifact'}"
+        )
+    moved = None if grown else _moved(folder, settings, known=known, prepared=prepared)
+    return Earlier(checkpoint=checkpoint, settings=settings, moved=moved)
 
 
-def warm_start(
-    model: CtrModel, optimizer: Optimizer, *, warm: WarmStart, checkpoint: Path, tables: TablesConfig
-) -> None:
+def _moved(folder: RunFolder, settings: RunSettings, *, known: str, prepared: Prepared) -> Mapping[str, Tensor]:
+    """Where rows were, by the encoder that the earlier run was trained with."""
+    place = settings.prepare.folder(settings.dataset)
+    try:
+        earlier = Encoder.load(place / "encoder")
+        if earlier.hash != known:
+            raise ConfigError(f"{place} was prepared anew since {folder.path} was trained")
+        return moved_rows(earlier, Encoder.load(prepared.encoder_folder))
+    except (ArtifactError, ConfigError) as error:
+        raise ConfigError(
+            f"train.warm_start.run: the encoder of {prepared.folder} did not grow from that of {folder.path}, and its "
+            f"rows cannot be found by their values: {error}. Prepare with prepare.previous set to {place}"
+        ) from error
+
+
+def warm_start(model: CtrModel, optimizer: Optimizer, *, warm: WarmStart, earlier: Earlier, layout: Layout) -> None:
     """Fill a model at its start, and its optimizer, from an earlier run's checkpoint.
 
     A row that the earlier run did not have starts as its unknown row, if that was trained (``tables.unknown_share``);
@@ -62,44 +95,63 @@ def warm_start(
         model: At its start.
         optimizer: Of that model.
         warm: What is taken along.
-        checkpoint: From ``earlier_run``.
-        tables: The earlier run's tables.
+        earlier: From ``earlier_run``.
+        layout: This run's.
 
     Raises:
         ArtifactError: Where the checkpoint is damaged, or of a network or tables of another shape.
     """
-    saved = SavedTables(checkpoint)
+    saved, checkpoint = SavedTables(earlier.checkpoint), earlier.checkpoint
+    vocabularies = layout.vocabularies()
+    of_table = {each.table: vocabularies[each.column] for each in model.lookups.lookups if each.column in vocabularies}
+
+    def rows_before(table: str, *, num_rows: int, num_before: int) -> Tensor:
+        """The row that each row of a table had, ``NEW`` for a new one."""
+        moved = None if earlier.moved is None else earlier.moved.get(of_table[table])
+        if moved is not None:
+            return moved
+        rows = torch.arange(num_rows)
+        return rows.masked_fill(rows >= num_before, NEW)
+
     with torch.no_grad():
         for shard in model.lookups.shards():
             spec, key = shard.spec, f"{shard.spec.name}|rows"
             found = saved.shape(key)
-            if found is None or found[1] != spec.dim or found[0] > spec.num_rows:
+            if found is None or found[1] != spec.dim or (earlier.moved is None and found[0] > spec.num_rows):
                 named = "nothing" if found is None else found
                 raise ArtifactError(
                     f"{checkpoint}: table {spec.name} should be at most {(spec.num_rows, spec.dim)}, holds {named}; "
                     "start warm from a run with the same features and tables.dim"
                 )
-            old = slice(shard.rows.start, min(shard.rows.stop, found[0]))
-            num_old = max(0, old.stop - old.start)
-            if num_old:
-                shard.seen[:num_old].copy_(saved.read(key, rows=old, columns=shard.columns))
-            if tables.unknown_share:
-                shard.seen[num_old:].copy_(saved.read(key, rows=_UNKNOWN_ROW, columns=shard.columns))
-            if warm.optimizer != "drop" and num_old:
-                for name, state in shard.state.items():
-                    kept = saved.read(f"{spec.name}|{name}", rows=old, columns=shard.columns)
-                    state[:num_old].copy_(kept * warm.decay if warm.optimizer == "decay" else kept)
+            before = rows_before(spec.name, num_rows=spec.num_rows, num_before=found[0])[shard.rows]
+            old = before != NEW
+            if earlier.settings.tables.unknown_share:
+                shard.seen[~old] = saved.read(key, rows=_UNKNOWN_ROW, columns=shard.columns)
+            if not old.any():
+                continue
+            span = slice(int(before[old].min()), int(before[old].max()) + 1)
+            place = before[old] - span.start
+            shard.seen[old] = saved.read(key, rows=span, columns=shard.columns)[place]
+            for name, state in shard.state.items() if warm.optimizer != "drop" else ():
+                kept = saved.read(f"{spec.name}|{name}", rows=span, columns=shard.columns)[place]
+                state[old] = kept * warm.decay if warm.optimizer == "decay" else kept
     load_network(model, checkpoint)
     if warm.optimizer != "drop":
         gathered = optimizer_state(checkpoint)
-        optimizer.load({name: _grown(state, optimizer.parameters[name]) for name, state in gathered.items()})
+        for name, moments in gathered.items():
+            if name.startswith("table."):
+                num_before = len(moments["exp_avg"])
+                rows = rows_before(
+                    name.removeprefix("table."), num_rows=len(optimizer.parameters[name]), num_before=num_before
+                )
+                gathered[name] = {part: _moments(value, rows) for part, value in moments.items()}
+        optimizer.load(gathered)
 
 
-def _grown(state: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
-    """Adam's moments with zeros for the rows that are new."""
-    grown = {}
-    for name, value in state.items():
-        if value.dim() and value.shape != parameter.shape:
-            value = torch.cat([value, value.new_zeros(len(parameter) - len(value), *value.shape[1:])])
-        grown[name] = value
-    return grown
+def _moments(value: Tensor, rows: Tensor) -> Tensor:
+    """A part of Adam's state of a table, with zeros for new rows; the count of steps has no rows."""
+    if not value.dim():
+        return value
+    moments = value[rows.clamp(min=0)]
+    moments[rows == NEW] = 0
+    return moments

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ctrgate.config import to_yaml
 from ctrgate.errors import ConfigError
-from ctrgate.files import atomic_file, write_json
+from ctrgate.files import write_json
 from ctrgate.progress import console
+from pipelines.daily import sections
 from pipelines.daily.periods import later, periods
 from pipelines.daily.plan import DECIDED, LEARNT, Champion, Plan
 from pipelines.daily.steps import Steps, key_of
@@ -23,7 +23,6 @@ __all__ = ["decide", "score_next"]
 
 _WRONG_INPUT, _HELD = 2, 3
 """Exit codes of a verb: what it was given cannot be used, or a check has stopped it."""
-_NOT_OF_A_DAY = ("daily", "tune", "widths", "report", "score", "schema")
 
 
 def decide(plan: Plan, day: date) -> Mapping[str, Any]:
@@ -71,21 +70,11 @@ def score_next(plan: Plan, day: date, record: Mapping[str, Any]) -> Literal["sco
     if not files or champion is None:
         return "nothing"
     folder, into = plan.folder(day), Path("scores") / plan.name / following.isoformat()
-    sections = {
-        "name": plan.name,
-        "runs": str(plan.runs),
-        "score": {
-            **(plan.sections.get("score") or {}),
-            "files": [glob.escape(path) for path in files],
-            "model": champion["artifact"],
-            "into": str(into),
-            "replace": True,
-        },
-    }
-    _write(folder / "score.yaml", sections)
+    scored = sections.scoring(plan, files, artifact=champion["served"], into=into)
+    sections.write(folder / "score.yaml", scored)
     steps = Steps(folder / "steps", key=key_of(champion, files))
     try:
-        steps.once("score", lambda: _verb("score", folder / "score.yaml"), needs=sections)
+        steps.once("score", lambda: _verb("score", folder / "score.yaml"), needs=scored)
     except Stopped as stopped:
         if stopped.exit_code == _HELD:  # scored but for the files that score.on_bad_file lets it leave out and list
             return "scored"
@@ -152,12 +141,12 @@ def _decided(plan: Plan, day: date, begun: Mapping[str, Any], *, steps: Steps) -
         new = "that the champion has not learnt from " if champion else ""
         return {"status": "held", "why": f"no files {new}before {day}", "validation": checked}
     splits = {"train": learn, "valid": valid, "test": files}
-    sections = _sections(plan, day, splits, champion=champion)
-    run_file, run = folder / "run.yaml", plan.runs / sections["name"]
-    _write(run_file, sections)
+    wanted = sections.challenger(plan, day, splits, champion=champion)
+    run_file, run = folder / "run.yaml", plan.runs / wanted["name"]
+    sections.write(run_file, wanted)
 
     def once(verb: str) -> Mapping[str, Any]:
-        return steps.once(verb, lambda: _verb(verb, run_file), needs=sections)
+        return steps.once(verb, lambda: _verb(verb, run_file), needs=wanted)
 
     rows = once("prepare")["rows"]
     once("train")
@@ -168,10 +157,13 @@ def _decided(plan: Plan, day: date, begun: Mapping[str, Any], *, steps: Steps) -
     if champion is not None:
         once("compare")
     promoted = steps.once("promote", lambda: _promote(run_file, run))
+    newest = [*valid, *files] if plan.daily.warm_start else [*learn, *valid, *files]
+    refit = promoted["status"] == "promoted" and plan.daily.refit and _refit(plan, day, newest, run=run, steps=steps)
     return {
         "status": promoted["status"],
         "why": promoted["why"],
         "run": str(run),
+        "refit": refit or None,
         "rows": rows,
         "num_new_files": len(learn),
         "validation": checked,
@@ -192,53 +184,13 @@ def _parted(
     return learn, valid
 
 
-def _sections(
-    plan: Plan, day: date, splits: Mapping[str, Mapping[str, str]], *, champion: Champion | None
-) -> dict[str, Any]:
-    """The day's own run file, with the files of each split."""
-    folder = plan.folder(day)
-    of = {name: value for name, value in plan.sections.items() if name not in _NOT_OF_A_DAY}
-    of["dataset"] = {
-        **of["dataset"],
-        "splits": {split: [glob.escape(path) for path in files] for split, files in splits.items()},
-    }
-    of["prepare"] = {"into": str(folder / "prepared")}
-    of["evaluate"] = {**(of.get("evaluate") or {}), "splits": ["test"]}
-    train = dict(of.get("train") or {})
-    warm = train.pop("warm_start", None) or {}
-    if champion is not None and plan.daily.warm_start:
-        of["prepare"]["previous"] = champion.prepared
-        train["warm_start"] = {**warm, "run": champion.run}
-    of["train"] = train
-    if champion is not None:
-        of["compare"] = {
-            **(of.get("compare") or {}),
-            "against": champion.artifact,
-            "into": str(folder / "comparison"),
-        }
-        of["promote"] = {**(of.get("promote") or {}), "comparison": str(folder / "comparison")}
-    of["promote"] = {**(of.get("promote") or {}), "model": plan.model}
-    of["name"] = f"{plan.name}-{day.isoformat()}-{key_of(of, splits)[:6]}"
-    return of
-
-
 def _validate(
     plan: Plan, day: date, files: Mapping[str, str], *, champion: Champion | None, learn: Mapping[str, str]
 ) -> dict[str, Any]:
     """Check the day's rows; expectations are inferred first where there are none yet, from the days before."""
-    folder = plan.folder(day)
-    of = {name: value for name, value in plan.sections.items() if name not in _NOT_OF_A_DAY or name == "schema"}
-    if learn:
-        splits = {"train": [glob.escape(path) for path in learn]}
-        of["dataset"] = {**of["dataset"], "splits": splits}
-    of["prepare"] = {"into": champion.prepared if champion else str(folder / "prepared")}
-    of["validate"] = {
-        **(of.get("validate") or {}),
-        "files": [glob.escape(path) for path in files],
-        "into": str(folder / "validation"),
-    }
-    run_file = folder / "validate.yaml"
-    _write(run_file, of)
+    folder, run_file = plan.folder(day), plan.folder(day) / "validate.yaml"
+    of = sections.validation(plan, day, files, champion=champion, learn=learn)
+    sections.write(run_file, of)
     expectations = Path((of.get("schema") or {}).get("file") or f"expectations/{plan.dataset}.yaml")
     if not expectations.exists():
         if not learn:
@@ -258,6 +210,18 @@ def _validate(
 def _told(finding: Mapping[str, Any]) -> str:
     place = ", ".join(str(finding[key]) for key in ("column", "file") if finding.get(key))
     return f"{finding['rule']}: {finding['found']}" + (f" ({place})" if place else "")
+
+
+def _refit(plan: Plan, day: date, files: Sequence[str], *, run: Path, steps: Steps) -> str:
+    """The run that serves in the challenger's place, once it has been promoted: it learns the day's own rows too."""
+    wanted = sections.refit(plan, day, files, challenger=str(run))
+    run_file = plan.folder(day) / "refit.yaml"
+    sections.write(run_file, wanted)
+    for verb in ("prepare", "train", "export"):
+        steps.once(f"refit-{verb}", partial(_verb, verb, run_file), needs=wanted)
+    refit = plan.runs / wanted["name"]
+    steps.once("refit-promote", lambda: _promote(run_file, refit))
+    return str(refit)
 
 
 def _promote(run_file: Path, run: Path) -> dict[str, str]:
@@ -288,11 +252,6 @@ def _figures(run: Path, comparison: Path, *, compared: bool) -> dict[str, Any]:
 
 def _interval(of: Mapping[str, Any]) -> dict[str, Any]:
     return {key: of[key] for key in ("value", "low", "high")}
-
-
-def _write(path: Path, sections: Mapping[str, Any]) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(to_yaml(sections), encoding="utf-8")
 
 
 def _verb(verb: str, run_file: Path) -> Mapping[str, Any]:

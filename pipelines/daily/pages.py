@@ -94,6 +94,7 @@ def _day(plan: Plan, record: Mapping[str, Any]) -> str:
         "champion's AUC": _interval(record.get("champion_auc")),
         "difference": _interval(record.get("difference"), signed=True),
         "run": str(record.get("run", "")),
+        "refit on the day's rows": record.get("refit") or "",
         "champion before": _version(record["champion_before"]),
         "champion after": _version(record["champion_after"]),
         "rows learnt from": f"{record['rows']['train']:,} in {record['num_new_files']} files"

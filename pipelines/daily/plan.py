@@ -14,12 +14,12 @@ import yaml
 
 from ctrgate.config import SECTIONS, Place, load, settings
 from ctrgate.errors import ConfigError
-from ctrgate.registry import champion_of
+from ctrgate.registry import versions_of
 from ctrgate.tracking import TrackingConfig
-from pipelines.daily.periods import Files
+from pipelines.daily.periods import Files, periods
 from pipelines.daily.settings import DailySettings
 
-__all__ = ["DECIDED", "LEARNT", "Champion", "Plan"]
+__all__ = ["DECIDED", "LEARNT", "Champion", "Plan", "prepared_of"]
 
 DECIDED = "day.json"
 """In a day's folder: what was decided."""
@@ -39,17 +39,19 @@ class _Read:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The model that serves.
+    """The model that was promoted last: the one that challengers go on from and are compared with.
 
     Args:
         version: Its number in the registry.
         run: The folder of its run.
         artifact: The folder of its artifact.
+        served: The artifact that scores: that of its refit, where there is one, else its own.
     """
 
     version: int
     run: str
     artifact: str
+    served: str
 
     @cached_property
     def learnt(self) -> Mapping[str, str]:
@@ -58,11 +60,21 @@ class Champion:
         files: Mapping[str, str] = json.loads(path.read_text())["files"] if path.exists() else {}
         return files
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether it has dropped values for good (the section ``select``)."""
+        return (Path(self.run) / "selection.json").exists()
+
     @cached_property
     def prepared(self) -> str:
         """The folder of its prepared rows, whose encoder grows."""
-        written = yaml.safe_load((Path(self.run) / "config.yaml").read_text())
-        return str(written["prepare"]["into"] or f"prepared/{written['dataset']['name']}")
+        return prepared_of(self.run)
+
+
+def prepared_of(run: str) -> str:
+    """The folder of a run's prepared rows."""
+    written = yaml.safe_load((Path(run) / "config.yaml").read_text())
+    return str(written["prepare"]["into"] or f"prepared/{written['dataset']['name']}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +117,12 @@ class Plan:
                 f"{run_file}: {', '.join(logs)} is built from the log of all rows, of which a warm start reads the new "
                 "files alone; set daily.warm_start: false"
             )
+        calibrated = ((sections.get("export") or {}).get("calibrate") or {}).get("method", "none")
+        if read.daily.refit and calibrated != "none":
+            raise ConfigError(
+                f"{run_file}: export.calibrate.method: {calibrated} needs rows that a refit has not learnt, and it "
+                "learns all; set it to none, or daily.refit: false"
+            )
         return cls(name=read.name, runs=Path(read.runs), sections=sections, daily=read.daily, tracking=read.tracking)
 
     @property
@@ -127,6 +145,13 @@ class Plan:
         """The raw files of each period."""
         return Files(self.daily, memory=self.home / "checksums.json")
 
+    def compacts(self, day: date) -> bool:
+        """Whether the rows of retired values are given up on a day."""
+        every = self.daily.compact_every
+        return (
+            every is not None and sum(1 for _ in periods(self.daily.first, day, period=self.daily.period)) % every == 0
+        )
+
     def folder(self, day: date) -> Path:
         """A day's folder."""
         return self.home / day.isoformat()
@@ -144,6 +169,10 @@ class Plan:
         return [json.loads(path.read_text()) for path in sorted(self.home.glob(f"*/{DECIDED}"))]
 
     def champion(self) -> Champion | None:
-        """The model that serves now."""
-        found = champion_of(self.tracking, model=self.model)
-        return None if found is None else Champion(version=found.version, run=found.run, artifact=found.artifact)
+        """The model that is in service now."""
+        versions = {each.version: each for each in versions_of(self.tracking, model=self.model)}
+        served = next((each for each in versions.values() if "champion" in each.aliases), None)
+        if served is None:
+            return None
+        found = served if served.refit_of is None else versions[served.refit_of]
+        return Champion(version=found.version, run=found.run, artifact=found.artifact, served=served.artifact)

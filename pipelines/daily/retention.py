@@ -22,20 +22,19 @@ def forget(plan: Plan, day: date) -> list[Path]:
     if keep is None:
         return []
     since = later(day, -keep, period=plan.daily.period).isoformat()
-    wanted = {
-        Path(version.run).resolve()
-        for version in versions_of(plan.tracking, model=plan.model)
-        if {"champion", "previous"} & set(version.aliases)
-    }
+    versions = versions_of(plan.tracking, model=plan.model)
+    in_service = [version for version in versions if {"champion", "previous"} & set(version.aliases)]
+    origins = {version.refit_of for version in in_service}
+    wanted = {Path(each.run).resolve() for each in versions if each in in_service or each.version in origins}
     gone = []
     for record in plan.all_decided():
         if record["date"] >= since:
             continue
-        run = Path(record["run"]) if "run" in record else None
-        if run is not None and run.resolve() in wanted:
+        runs = [Path(record[kind]) for kind in ("run", "refit") if record.get(kind)]
+        if any(run.resolve() in wanted for run in runs):
             continue
-        prepared = plan.home / record["date"] / "prepared"
-        for place in filter(None, (run, prepared)):
+        folder = plan.home / record["date"]
+        for place in (*runs, folder / "prepared", folder / "refit"):
             if place.exists():
                 shutil.rmtree(place)
                 gone.append(place)

@@ -35,6 +35,12 @@ class DailySettings:
     """Periods before the one decided on that a challenger may learn from; null for all since ``first``."""
     valid_periods: Annotated[int, Field(ge=0)] = 0
     """The last of those become valid, by which epochs are chosen, and are not learnt from; 0 trains all epochs."""
+    refit: bool = False
+    """Whether a promoted challenger learns the rows that it was decided on too before it serves: nothing is left to
+    compare such a refit on, so decisions are about the models without it."""
+    compact_every: Count | None = None
+    """Periods, counted from ``first``, after which the encoder of a warm start gives up the rows of retired values
+    (``encoding.retire_after``): ids move, and what was learnt moves along."""
     folder: Place = "daily"
     """Where records and pages of the days lie, below the run's name."""
     notify: tuple[str, ...] = ()

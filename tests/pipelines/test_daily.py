@@ -19,8 +19,10 @@ import pytest
 import yaml
 
 from benchmarks import fortnight
+from ctrgate.artifact.manifest import identity
 from ctrgate.config import load
 from ctrgate.errors import ConfigError, CtrgateError
+from ctrgate.features.encoder import Encoder
 from ctrgate.files import checksum
 from pipelines.daily.__main__ import main
 from pipelines.daily.day import decide
@@ -183,6 +185,59 @@ def test_a_promotion_before_the_days_record_does_not_become_its_own_champion(mon
     assert main(["run.yaml", "--date", "2025-03-03"]) == 0
     assert record("2025-03-03")["champion_before"] is None
     assert record("2025-03-03")["status"] == "promoted"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_refit_serves_in_its_origin_s_place_and_decisions_stay_about_the_origin() -> None:
+    """What scores has learnt the day's rows; what is compared on the next day has not learnt that one's."""
+    edited(daily={"refit": True})
+    assert main(["run.yaml", "--date", "2025-03-03"]) == 0
+    first = record("2025-03-03")
+    served = first["champion_after"]["served"]
+    assert served == f"{first['refit']}/artifact"
+    assert first["champion_after"]["run"] == first["run"]
+    rows = json.loads(Path("daily/fortnight/2025-03-03/refit/manifest.json").read_text())["splits"]
+    assert {split: count["num_rows"] for split, count in rows.items()} == {"train": ROWS}  # the third day alone
+    success = json.loads(next(Path("scores/fortnight/2025-03-04").rglob("_SUCCESS")).read_text())
+    assert success["model"]["identity"] == identity(Path(served))
+    assert main(["run.yaml", "--date", "2025-03-04"]) == 0
+    second = record("2025-03-04")
+    assert second["champion_before"] == first["champion_after"]
+    assert second["rows"]["train"] == ROWS  # the third day, which the refit has learnt and its origin has not
+    compared = json.loads(Path("daily/fortnight/2025-03-04/comparison/comparison.json").read_text())
+    assert compared["a"]["place"] == f"{first['run']}/artifact"
+    promoted = json.loads(Path(second["run"], "promotion.json").read_text())
+    assert promoted["champion_before"]["run"] == Path(first["refit"]).name
+    assert json.loads(Path(second["refit"], "promotion.json").read_text())["sentence"].startswith(
+        "a refit of version 3"
+    )
+
+
+def test_retired_values_lose_their_rows_on_the_days_of_compaction(here: Path) -> None:
+    """A device of the first day alone is retired two fits later, and its row is given up on the sixth day."""
+    first = pl.read_parquet("data/2025-03-01/part-0.parquet").with_row_index()
+    faxes = pl.when(pl.col("index") < 99).then(pl.lit("fax")).otherwise("device")
+    first.with_columns(device=faxes).drop("index").write_parquet("data/2025-03-01/part-0.parquet")
+    values = yaml.safe_load(Path("run.yaml").read_text())
+    values["dataset"]["features"][2]["encoding"] = {"kind": "vocabulary", "retire_after": 1}
+    values["daily"]["compact_every"] = 6
+    Path("run.yaml").write_text(yaml.safe_dump(values))
+    fortnight.write_day(here / "data", 6, num_rows=ROWS)
+    assert main(["run.yaml", "--from", "2025-03-03", "--to", "2025-03-06"]) == 0
+    devices = {
+        day: Encoder.load(f"daily/fortnight/2025-03-0{day}/prepared/encoder").tables["device"] for day in (3, 4, 5, 6)
+    }
+    assert [table.num_rows for table in devices.values()] == [6, 6, 6, 5]
+    retired = [table.entries.filter("retired")["value"].to_list() for table in devices.values()]
+    assert retired == [[], [], ["fax"], []]
+    assert record("2025-03-06")["status"] == "promoted"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_refit_has_no_rows_to_be_calibrated_on() -> None:
+    edited(daily={"refit": True}, export={"calibrate": {"method": "platt"}})
+    with pytest.raises(ConfigError, match=r"platt needs rows that a refit has not learnt"):
+        Plan.read("run.yaml")
 
 
 def test_settings_that_do_not_suit_days_are_refused_before_anything_begins(here: Path) -> None:

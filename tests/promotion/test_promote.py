@@ -77,6 +77,30 @@ def test_run_again_after_success_it_changes_nothing(world: Any) -> None:
     assert (world.folder / "mlflow.db").read_bytes() == database
 
 
+def test_a_refit_takes_its_origin_s_place_and_a_comparison_with_the_origin_still_counts(world: Any) -> None:
+    world.promote("first")
+    refit = f"promote.refit_of={world.folder / 'runs/first'}"
+    assert world("promote", "second", refit)["champion"] == 2
+    assert world.champion.refit_of == 1
+    assert world.record("second")["sentence"] == "a refit of version 1 (run first) on later rows, not compared"
+    assert set(world.record("second")["rules"]) == {"parity", "champion"}
+    assert world("promote", "second", refit)["changed"] is False
+    assert world.promote("third", against="first")["champion"] == 3  # which its refit, unseen rows lacking, stands for
+    assert world.aliases() == {"champion": "third", "previous": "second"}
+
+
+def test_a_refit_of_what_is_no_longer_champion_is_held_and_of_an_unknown_run_refused(world: Any) -> None:
+    world.promote("first")
+    world.promote("second", against="first")
+    with pytest.raises(HeldBackError, match=r"champion: it was compared with version 1 .*the champion is version 2"):
+        world("promote", "third", f"promote.refit_of={world.folder / 'runs/first'}")
+    with pytest.raises(ConfigError, match=r"refit_of: .*elsewhere is the run of no version of small"):
+        world("promote", "third", "promote.refit_of=elsewhere")
+    with pytest.raises(ConfigError, match="comparison and refit_of exclude each other"):
+        world("promote", "third", "promote.refit_of=a", "promote.comparison=b")
+    assert world.aliases() == {"champion": "second", "previous": "first", "challenger": "third"}
+
+
 def test_a_champion_without_a_comparison_and_a_comparison_without_a_champion_are_refused(world: Any) -> None:
     with pytest.raises(ConfigError, match="no champion yet"):
         world.promote("second", against="first")

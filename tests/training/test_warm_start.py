@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from ctrgate import evaluate, prepare, train
+from ctrgate import evaluate, export, prepare, train
 from ctrgate.config import load
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.features.encoder import Encoder
@@ -140,13 +141,85 @@ def test_a_warm_run_trains_resumes_without_the_earlier_run_and_is_evaluated(
     assert train.run(load(second, train.Config)) == found
 
 
-def test_an_encoder_that_did_not_grow_from_the_earlier_one_is_refused(
-    days: Callable[..., tuple[Path, Path]],
-) -> None:
+def test_weights_that_have_learnt_other_scalings_are_refused(days: Callable[..., tuple[Path, Path]]) -> None:
     _, second = days("fused", previous=False)
-    with pytest.raises(ConfigError, match=r"did not grow from that of .*prepare with prepare.previous set to"):
+    message = (
+        r"did not grow from .*the encoders differ in their scalings of numbers.*Prepare with prepare.previous set to"
+    )
+    with pytest.raises(ConfigError, match=message):
         train.run(load(second, train.Config))
     assert not load(second, train.Config).folder.path.exists()
+
+
+@pytest.mark.parametrize("rule", ["dense", "fused"])
+def test_after_a_compaction_rows_are_found_by_their_values(
+    days: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rule: str
+) -> None:
+    """An artifact without retired and dropped values is grown from: ids move, and what was learnt moves along."""
+    first, second = days(rule)
+    old = encoder_of(first)
+    table = old.tables["user"]
+    retired = table.entries.with_columns(retired=pl.col("id") == 5)
+    smaller, _ = replace(old, tables={**old.tables, "user": replace(table, entries=retired)}).compact(
+        dropped={"user": [9, 10]}
+    )
+    artifact = tmp_path / "artifact"
+    smaller.save(artifact / "encoder")
+    (artifact / "network.json").write_text("{}")
+    prepare.run(load(second, prepare.Config, [f"prepare.previous={artifact}"]))
+    new = encoder_of(second)
+    before, start = state(first), start_of(second, monkeypatch)
+    values = table.decode(pl.Series(range(len(before["user|rows"])))).to_list()
+    names = new.tables["user"].decode(pl.Series(range(len(start["user|rows"])))).to_list()
+    assert len(set(names[2:])) == 43  # 45 users, two of which were dropped
+    assert not {values[9], values[10]} & set(names)
+    gathered = "user|sum" if rule == "fused" else "table.user|exp_avg_sq"
+    known = 0
+    for row, value in enumerate(names[2:], start=2):
+        if value in values[2:]:
+            known += row != values.index(value)
+            assert torch.equal(start["user|rows"][row], before["user|rows"][values.index(value)]), value
+            assert torch.equal(start[gathered][row], before[gathered][values.index(value)])
+        else:
+            assert torch.equal(start["user|rows"][row], before["user|rows"][1])
+            assert not start[gathered][row].any()
+    assert known > 20  # rows that have moved
+    assert torch.equal(start["item|rows"], before["item|rows"])
+    train.run(load(second, train.Config))
+
+
+def test_a_run_that_has_dropped_values_is_gone_on_from_by_its_artifact(
+    days: Callable[..., tuple[Path, Path]], write_run: Callable[..., Path]
+) -> None:
+    _, second = days("dense")
+    gated = write_run(
+        "dense", under="gated", select={"name": "continuation", "epochs": 2, "penalty": 0.001, "learning_rate": 0.05}
+    )
+    train.run(load(gated, train.Config))
+    export.run(load(gated, export.Config))
+    home = load(gated, train.Config).folder.path
+    dropped = [f"{name}={len(kept)}" for name, kept in dropped_of(home / "artifact").items() if len(kept)]
+    assert dropped
+    warm = [f"train.warm_start.run={home}", "name=third"]
+    with pytest.raises(ConfigError, match=rf"has dropped values, .*prepare.previous set to {home}/artifact"):
+        train.run(load(second, train.Config, warm))
+    prepare.run(load(second, prepare.Config, [f"prepare.previous={home}/artifact"]))
+    third = train.run(load(second, train.Config, warm))
+    assert third["epochs"] == 4
+    assert dropped_of(load(second, prepare.Config).prepare.into).keys() == dropped_of(home / "artifact").keys()
+    for name, values in dropped_of(home / "artifact").items():
+        assert values <= dropped_of(load(second, prepare.Config).prepare.into)[name]
+
+
+def encoder_of(path: Path) -> Encoder:
+    config = load(path, train.Config)
+    return Encoder.load(config.prepare.folder(config.dataset) / "encoder")
+
+
+def dropped_of(folder: str | Path) -> dict[str, set[str | None]]:
+    """The values of each table that read padding."""
+    tables = Encoder.load(Path(folder) / "encoder").tables
+    return {name: set(table.entries.filter(pl.col("id") == 0)["value"]) for name, table in tables.items()}
 
 
 def test_other_widths_other_rules_and_missing_runs_are_refused(days: Callable[..., tuple[Path, Path]]) -> None:
