@@ -21,7 +21,7 @@ from pipelines.daily.plan import Plan
 from pipelines.daily.retention import forget
 from pipelines.experiment import Stopped
 
-__all__ = ["EXIT_CODES", "main"]
+__all__ = ["EXIT_CODES", "main", "parse"]
 
 EXIT_CODES = {"promoted": 0, "held": 3, "stopped": 4}
 """Of the last period (``stopped`` also where the rows after it cannot be scored); any other code says that a step
@@ -30,15 +30,7 @@ failed, or which signal ended it."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Bring periods to their decisions, in order; run again, it goes on where it was, and decides nothing twice."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.daily", description=__doc__)
-    parser.add_argument("run_file", metavar="RUN.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="applied to every period")
-    parser.add_argument("--date", type=date.fromisoformat, help="the day it is, in labels: the last with labels known")
-    parser.add_argument("--from", dest="start", type=date.fromisoformat, metavar="DATE", help="the first of several")
-    parser.add_argument("--to", dest="end", type=date.fromisoformat, metavar="DATE", help="the last of several")
-    parsed = parser.parse_args(arguments)
-    if (parsed.date is None) == (parsed.start is None or parsed.end is None):
-        parser.error("give --date, or --from and --to")
+    parsed = parse(arguments)
     try:
         plan = Plan.read(parsed.run_file, overrides=tuple(parsed.overrides))
         with locked(plan.home / ".lock", what=f"the days of {plan.home}"):
@@ -49,6 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CtrgateError as error:
         console.print(str(error), markup=False)
         return error.exit_code if error.exit_code not in EXIT_CODES.values() else 1
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; None for that of the process. A wrong one ends the process with exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.daily", description=__doc__)
+    parser.add_argument("run_file", metavar="RUN.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="applied to every period")
+    parser.add_argument("--date", type=date.fromisoformat, help="the day it is, in labels: the last with labels known")
+    parser.add_argument("--from", dest="start", type=date.fromisoformat, metavar="DATE", help="the first of several")
+    parser.add_argument("--to", dest="end", type=date.fromisoformat, metavar="DATE", help="the last of several")
+    parsed = parser.parse_args(arguments)
+    if (parsed.date is None) == (parsed.start is None or parsed.end is None):
+        parser.error("give --date, or --from and --to")
+    return parsed
 
 
 def _each(plan: Plan, start: date, end: date) -> int:
