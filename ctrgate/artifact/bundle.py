@@ -28,6 +28,7 @@ from ctrgate.errors import ArtifactError, ConfigError, SchemaError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
+from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.layers.catalogue import best_items
 from ctrgate.models.inputs import TablesConfig, plan_inputs
 from ctrgate.models.network import Network
@@ -163,7 +164,7 @@ class Artifact:
         layout, lookup, network, items = _model(folder, encoder, left_out=left_out)
         try:
             golden = pl.read_parquet(folder / _GOLDEN)
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise ArtifactError(f"{folder / _GOLDEN} cannot be read: {error}; export the run again") from error
         width = len(layout.labels) if items is None else lookup.rows(items.table).size(1)
         artifact = cls(

@@ -36,6 +36,7 @@ from ctrgate.features.kinds import (
 from ctrgate.features.layout import Field, Member, SequenceGroup, weights_column
 from ctrgate.features.observe import observe
 from ctrgate.features.partial import Partial, agreed, features_json, merge
+from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.features.statistics import Scaling, quantiles, total
 from ctrgate.features.tables import Table, decode, fit_table, from_json, to_json
 from ctrgate.features.vocabulary import Vocabulary
@@ -356,7 +357,7 @@ def _read_table(path: Path, values: Mapping[str, Any]) -> Table:
         return from_json({key: value for key, value in values.items() if key != "name"})
     try:
         entries = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise ArtifactError(f"{path} cannot be read as a vocabulary: {error}") from error
     if entries.schema != Vocabulary.SCHEMA:
         raise ArtifactError(f"{path} is no vocabulary: it has the columns {dict(entries.schema)}")

@@ -16,10 +16,12 @@ from polars.io.plugins import register_io_source
 from ctrgate.errors import DataError
 from ctrgate.features.dataset import ColumnType, Table
 
-__all__ = ["ROW", "TYPES", "RawFile"]
+__all__ = ["ROW", "TYPES", "UNREADABLE", "RawFile"]
 
 ROW = "row:index"
 """The column of a row's number in its file, counted from 0."""
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises for a damaged file: an error, or, where it did not foresee the damage, a panic (no Exception)."""
 TYPES: Mapping[ColumnType, pl.DataType] = {
     "string": pl.String(),
     "int": pl.Int64(),
@@ -73,7 +75,7 @@ class RawFile:
         """Turn what Polars says of a damaged file into a DataError with the file, and a text's row and column."""
         try:
             yield
-        except pl.exceptions.PolarsError as error:
+        except UNREADABLE as error:
             reason = self._misfit() if self.format == "csv" else None
             reason = reason or str(error).strip().splitlines()[0] + "; is it damaged, cut short, or of another format?"
             raise DataError(f"{self.path} cannot be read: {reason}") from error
@@ -143,6 +145,6 @@ class RawFile:
                 if rows.height:
                     row, value = rows.row(0)
                     return f"row {row} (counted from 0) holds {value!r} as {name}, read as {kind}; see csv.types"
-        except pl.exceptions.PolarsError:
+        except UNREADABLE:
             return None
         return None

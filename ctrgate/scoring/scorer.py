@@ -20,7 +20,7 @@ from ctrgate.errors import ArtifactError, DataError
 from ctrgate.features.checks import check_values
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import role_column
-from ctrgate.features.rawfile import ROW
+from ctrgate.features.rawfile import ROW, UNREADABLE
 from ctrgate.features.sources import RawReader, Source
 from ctrgate.files import atomic_file, checksum
 from ctrgate.metrics.calibration import sigmoid
@@ -121,7 +121,7 @@ class Scorer:
             scored = self._scored(source, first=first.start, lengths=itertools.chain(*lengths), advance=advance)
             for unit, of in zip(task, lengths, strict=True):
                 yield self._part(unit, path, itertools.islice(scored, len(of)))
-        except pl.exceptions.PanicException as error:  # a damaged file that Polars did not foresee
+        except UNREADABLE as error:
             raise DataError(f"{path} cannot be read: {error}; is it damaged?") from error
         finally:
             torch.set_num_threads(threads)
@@ -138,15 +138,19 @@ class Scorer:
             lazy = artifact.encoder.transform(source.rows.with_columns(columns), keep=list(names), scoring=True)
             pieces = lazy.collect_batches(chunk_size=self._batch_rows, maintain_order=True)
             empty = pl.DataFrame(schema=lazy.collect_schema())
+            start = first
             for rows in _told(path, cut(pieces, lengths, empty=empty)):
                 found = rows.select(pl.col(column).alias(name) for column, name in names.items())
                 if not keys:
                     found = found.select(pl.lit(path).alias("file"), pl.col("row").cast(pl.Int64))
                 if artifact.items is None:
-                    yield found.with_columns(_scores(artifact, rows))
+                    scored = found.with_columns(_scores(artifact, rows))
                 else:
-                    yield _ranked(artifact, rows, found, names=self._names, top_k=self.order.top_k)
+                    scored = _ranked(artifact, rows, found, names=self._names, top_k=self.order.top_k)
+                _check(scored, path=path, first=start, num_rows=rows.height)
+                yield scored
                 advance(rows.height)
+                start += rows.height
 
     def _part(self, unit: Unit, path: str, scored: Iterable[pl.DataFrame]) -> Part:
         """Write a unit's scores: to a temporary name, synced, renamed."""
@@ -176,6 +180,20 @@ class Scorer:
             num_bytes=num_bytes,
             sha256=hashed,
             histogram=added(histograms),
+        )
+
+
+def _check(scored: pl.DataFrame, *, path: str, first: int, num_rows: int) -> None:
+    """Refuse scores that are no numbers: a value of the row is beyond what the network can reckon with."""
+    columns = [name for name in scored.columns if name == "score" or name.startswith("score:")]
+    wrong = scored.select(pl.any_horizontal(pl.col(columns).is_nan()).arg_true()).to_series()
+    if len(wrong):
+        place = (
+            f"row {first + wrong[0]}" if scored.height == num_rows else f"a row from {first} to {first + num_rows - 1}"
+        )
+        raise DataError(
+            f"{path}: {place} (counted from 0) has a score that is no number, as one of its values is too large for "
+            "float32 once it is scaled; correct it, or leave the row out"
         )
 
 
