@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from ctrgate.contracts import Lookup, TableSpec
-from ctrgate.lookups.sharded import EXACT_KINDS, ShardingKind, on_paper
+from ctrgate.lookups.kinds import EXACT_KINDS, ShardingKind
+from ctrgate.lookups.sharded import on_paper
 
 __all__ = ["CRITEO_1TB", "main"]
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import polars as pl
-
+from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.config import settings
 from ctrgate.errors import ArtifactError, ConfigError, DataError
-from ctrgate.features.checks import check_columns, check_values
+from ctrgate.features.checks import check_columns
 from ctrgate.features.dataset import DatasetConfig
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.filework import Each, Encoding, Files, counted, here, observed
 from ctrgate.features.histories import histories
-from ctrgate.features.kinds import columns_read
+from ctrgate.features.kinds import SequenceFeature, columns_read
 from ctrgate.features.layout import Layout
 from ctrgate.features.leave_one_out import last_train_rows
-from ctrgate.features.parts import ROW_GROUP, PartWriter
 from ctrgate.features.prepared import (
     FORMAT_VERSION,
     Manifest,
@@ -32,15 +32,12 @@ from ctrgate.features.prepared import (
     grown_from,
     plain,
 )
-from ctrgate.features.roles import SPLIT, Count, check_roles, count_rows, role_columns, roles_of
-from ctrgate.features.sources import SPLITS, Source, SplitName, check_agreement, expand, open_sources
-from ctrgate.features.splits import assign
+from ctrgate.features.roles import Count, check_roles, count_rows, roles_of
+from ctrgate.features.sources import SPLITS, SplitName, check_agreement, expand
 from ctrgate.files import atomic_folder, checksum, locked, writing
 from ctrgate.progress import bar, console
 
 __all__ = ["Config", "run"]
-
-_HISTORY_ROWS = 16_384
 
 
 @settings
@@ -51,6 +48,8 @@ class Config:
     """The rows and what they mean."""
     prepare: PrepareSettings = field(default_factory=PrepareSettings)
     """Where the prepared files go."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """Where ``prepare.workers`` run."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -65,7 +64,8 @@ def run(config: Config) -> dict[str, Any]:
     """
     dataset, folder = config.dataset, config.prepare.folder(config.dataset)
     started = time.monotonic()
-    sources = open_sources(dataset)
+    files = Files.open(dataset)
+    sources = files.sources
     for source in sources:
         check_columns(dataset.features, source.schema, source=str(source.path), log=True)
         check_roles(dataset, source)
@@ -75,8 +75,8 @@ def run(config: Config) -> dict[str, Any]:
     if config.prepare.dry_run:
         return _dry_run(dataset, folder, paths)
     previous, ancestors = _previous(config)
-    files = _checksums(paths)
-    manifest = _up_to_date(folder, dataset=dataset, files=files, ancestors=ancestors)
+    raw = _checksums(paths)
+    manifest = _up_to_date(folder, dataset=dataset, files=raw, ancestors=ancestors)
     if manifest is not None:
         console.print(f"{folder} is up to date: same settings, same files")
         return _result(folder, manifest, up_to_date=True)
@@ -86,9 +86,7 @@ def run(config: Config) -> dict[str, Any]:
         locked(lock, what=f"the folder {folder}"),
         atomic_folder(folder) as temporary,
     ):
-        manifest = _prepare(
-            dataset, sources=sources, files=files, folder=temporary, previous=previous, ancestors=ancestors
-        )
+        manifest = _prepare(config, files, raw=raw, folder=temporary, previous=previous, ancestors=ancestors)
         manifest.write(temporary)
     _summarise(folder, manifest, seconds=time.monotonic() - started)
     return _result(folder, manifest, up_to_date=False)
@@ -105,30 +103,31 @@ def _previous(config: Config) -> tuple[Encoder | None, tuple[str, ...]]:
 
 
 def _prepare(
-    dataset: DatasetConfig,
+    config: Config,
+    files: Files,
     *,
-    sources: Sequence[Source],
-    files: tuple[SourceFile, ...],
+    raw: tuple[SourceFile, ...],
     folder: Path,
     previous: Encoder | None,
     ancestors: tuple[str, ...],
 ) -> Manifest:
-    frames = assign(dataset, sources)
-    counts = _count(dataset, sources=sources, frames=frames)
-    encoder = _fit(dataset, sources=sources, frames=frames, counts=counts, previous=previous)
-    encoder.save(folder / "encoder")
-    if dataset.train_rows == "last":
-        frames = last_train_rows(dataset, sources, frames)
-        counts = [count_rows(dataset, source, frame) for source, frame in zip(sources, frames, strict=True)]
-    with TemporaryDirectory(dir=folder, prefix=".log-") as scratch:
-        built = histories(dataset, sources, scratch=Path(scratch))
-        parts = _encode(dataset, encoder, sources=sources, frames=frames, built=built, folder=folder, counts=counts)
+    dataset = config.dataset
+    with _each(config, files) as each:
+        counts = _count(files, each)
+        encoder = _fit(files, each, counts=counts, previous=previous)
+        encoder.save(folder / "encoder")
+        if dataset.train_rows == "last":
+            files.frames = last_train_rows(dataset, files.sources, files.frames)
+            counts = [count_rows(dataset, *of) for of in zip(files.sources, files.frames, strict=True)]
+        with TemporaryDirectory(dir=folder, prefix=".log-") as scratch:
+            built = histories(dataset, files.sources, scratch=Path(scratch))
+            parts = _encode(each, Encoding(folder=str(folder.resolve()), built=built), counts=counts)
     fields, sequences, tables = encoder.layout_parts()
     labels = tuple(label.name for label in dataset.labels)
     return Manifest(
         format_version=FORMAT_VERSION,
         dataset=plain(dataset),
-        sources=files,
+        sources=raw,
         encoder=encoder.hash,
         splits={split: _total(split, labels=labels, counts=counts, parts=parts[split]) for split in parts},
         negative_sampling_rate=dataset.negative_sampling_rate,
@@ -137,17 +136,28 @@ def _prepare(
     )
 
 
-def _count(
-    dataset: DatasetConfig, *, sources: Sequence[Source], frames: Sequence[pl.LazyFrame]
-) -> list[dict[SplitName, Count]]:
+@contextmanager
+def _each(config: Config, files: Files) -> Iterator[Each]:
+    """Work on the files one by one, here or in ``prepare.workers`` processes."""
+    if not config.prepare.workers:
+        yield here(files)
+        return
+    dataset = config.dataset
+    logged = [each.name for each in dataset.features if isinstance(each, SequenceFeature) and each.log is not None]
+    if logged or dataset.train_rows == "last":
+        what = f"the histories of {', '.join(logged)}" if logged else "dataset.train_rows: last"
+        raise ConfigError(f"prepare.workers: {what} hangs on all files at once; set prepare.workers to 0")
+    from ctrgate.cluster.files import spread  # brings Ray
+
+    with spread(dataset, num_workers=config.prepare.workers, cluster=config.cluster) as each:
+        yield each
+
+
+def _count(files: Files, each: Each) -> list[dict[SplitName, Count]]:
     """Rows and positives per file and split, every label and role checked."""
-    counts = []
+    dataset, sources = files.dataset, files.sources
     with bar("checking", total=len(sources), unit="files") as progress:
-        for source, frame in zip(sources, frames, strict=True):
-            with source.reading():
-                check_values(dataset.features, source.rows, source=str(source.path), log=True)
-            counts.append(count_rows(dataset, source, frame))
-            progress.advance(1)
+        counts = list(each(counted, range(len(sources)), progress.advance))
     for split in _wanted(dataset):
         if not any(split in count for count in counts):
             raise DataError(f"{split} has no rows; see dataset.split, and whether the files hold any rows")
@@ -170,68 +180,21 @@ def _wanted(dataset: DatasetConfig) -> list[SplitName]:
     ]
 
 
-def _fit(
-    dataset: DatasetConfig,
-    *,
-    sources: Sequence[Source],
-    frames: Sequence[pl.LazyFrame],
-    counts: Sequence[dict[SplitName, Count]],
-    previous: Encoder | None,
-) -> Encoder:
-    partials = []
-    with bar("fitting", total=sum(count["train"].num_rows for count in counts if "train" in count)) as progress:
-        for source, frame, count in zip(sources, frames, counts, strict=True):
-            if "train" in count:
-                with source.reading():
-                    partials.append(
-                        observe(dataset.features, frame.filter(pl.col(SPLIT) == "train"), source=str(source.path))
-                    )
-                progress.advance(count["train"].num_rows)
-    return Encoder.fit(dataset.features, partials, previous=previous)
+def _fit(files: Files, each: Each, *, counts: Sequence[dict[SplitName, Count]], previous: Encoder | None) -> Encoder:
+    train = [number for number, count in enumerate(counts) if "train" in count]
+    with bar("fitting", total=sum(counts[number]["train"].num_rows for number in train)) as progress:
+        partials = list(each(observed, train, progress.advance))
+    return Encoder.fit(files.dataset.features, partials, previous=previous)
 
 
-def _encode(
-    dataset: DatasetConfig,
-    encoder: Encoder,
-    *,
-    sources: Sequence[Source],
-    frames: Sequence[pl.LazyFrame],
-    built: Sequence[list[pl.Expr]],
-    folder: Path,
-    counts: Sequence[dict[SplitName, Count]],
-) -> dict[SplitName, list[Part]]:
-    """Write every split's parts, each raw file read once."""
+def _encode(each: Each, encoding: Encoding, *, counts: Sequence[dict[SplitName, Count]]) -> dict[SplitName, list[Part]]:
+    """Write every split's parts."""
     parts: dict[SplitName, list[Part]] = {split: [] for split in SPLITS if any(split in count for count in counts)}
     with bar("encoding", total=sum(c.num_rows for count in counts for c in count.values())) as progress:
-        for source, frame, added, count in zip(sources, frames, built, counts, strict=True):
-            writers = {split: PartWriter(folder, split=split, number=source.number) for split in count}
-            for rows in _encoded(dataset, encoder, source=source, frame=frame, added=added):
-                for split, writer in writers.items():
-                    writer.append(rows.filter(pl.col(SPLIT) == split).drop(SPLIT))
-                progress.advance(rows.height)
-            for split, writer in writers.items():
-                writer.close()
-                parts[split] += writer.parts
+        for written in each(encoding, range(len(counts)), progress.advance):
+            for split, of_file in written.items():
+                parts[split] += of_file
     return parts
-
-
-def _encoded(
-    dataset: DatasetConfig, encoder: Encoder, *, source: Source, frame: pl.LazyFrame, added: Sequence[pl.Expr]
-) -> Iterator[pl.DataFrame]:
-    """A file's encoded rows with their split, at most a row group at a time."""
-    columns = [*role_columns(dataset, source.schema), *added]
-    keep = (*(column.meta.output_name() for column in role_columns(dataset, source.schema)), SPLIT)
-
-    def encode(rows: pl.LazyFrame) -> pl.LazyFrame:
-        return encoder.transform(rows.with_columns(columns), keep=keep)
-
-    with source.reading():
-        if not added:
-            yield from encode(frame).collect_batches(chunk_size=ROW_GROUP, maintain_order=True)
-            return
-        # Polars keeps dozens of pieces between the steps of a query, and histories are wide: one piece at a time.
-        for rows in frame.collect_batches(chunk_size=_HISTORY_ROWS, maintain_order=True):
-            yield encode(rows.lazy()).collect()
 
 
 def _total(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ import ctrgate
 from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.errors import ClusterError
 
-__all__ = ["ray", "started"]
+__all__ = ["causes", "go_to", "ray", "started"]
 
 
 @contextmanager
@@ -58,3 +59,27 @@ def started(cluster: ClusterConfig, *, num_cpus: float) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def go_to(folder: str) -> None:
+    """Let relative paths start where the command was called; Ray has put its worker elsewhere.
+
+    Raises:
+        ClusterError: Where this machine does not have the folder.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ClusterError(
+            f"a worker on {platform.node()} does not see the folder {folder} that the command was called in; "
+            "all machines must share it under that path"
+        ) from error
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from; Ray wraps what a worker raised."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        inner = getattr(seen, "cause", None)
+        seen = inner if isinstance(inner, BaseException) else seen.__cause__

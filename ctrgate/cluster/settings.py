@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ctrgate.config import settings
-from ctrgate.lookups.sharded import EXACT_KINDS, ShardingKind
+from ctrgate.lookups.kinds import EXACT_KINDS, ShardingKind
 
 __all__ = ["STOP_FILE", "ClusterConfig"]
 

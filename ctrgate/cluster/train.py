@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import signal
 import sys
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ctrgate.cluster.ray import ray, started
+from ctrgate.cluster.ray import causes, go_to, ray, started
 from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
 from ctrgate.errors import ClusterError, CtrgateError, Interrupted
 from ctrgate.progress import console
@@ -82,13 +81,7 @@ def _in_worker(arguments: Mapping[str, Any]) -> None:
     workers = Workers(rank=context.get_world_rank(), count=context.get_world_size())
     logging.getLogger().setLevel(logging.WARNING)  # Ray sets it to INFO, and FBGEMM then lists all of its settings
     console.quiet = not workers.is_first
-    try:
-        os.chdir(arguments["cwd"])  # where relative paths start; Ray has put the worker elsewhere
-    except OSError as error:
-        raise ClusterError(
-            f"a worker on {platform.node()} does not see the folder {arguments['cwd']} that the command was called in; "
-            "all machines must share it under that path"
-        ) from error
+    go_to(arguments["cwd"])
     with open(arguments["log"], "a", buffering=1, encoding="utf-8") as log:
         console.file = log  # as Ray's way of passing on what workers print adds much of its own
         try:
@@ -104,7 +97,7 @@ def _in_worker(arguments: Mapping[str, Any]) -> None:
 def _own(error: Exception, *, cluster: ClusterConfig) -> CtrgateError:
     """What to tell of a failed training: a worker's own error where it has one, else the first."""
     failures: Mapping[int, BaseException] = getattr(error, "worker_failures", {})
-    causes = [cause for failure in failures.values() for cause in _causes(failure)]
+    causes = [cause for failure in failures.values() for cause in causes(failure)]
     for cause in causes:
         if isinstance(cause, CtrgateError):
             return cause
@@ -113,14 +106,6 @@ def _own(error: Exception, *, cluster: ClusterConfig) -> CtrgateError:
         f"training on workers failed {cluster.max_failures + 1} times (cluster.max_failures); the same command goes on "
         f"from the last checkpoint. {told}"
     )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        inner = getattr(seen, "cause", None)
-        seen = inner if isinstance(inner, BaseException) else seen.__cause__
 
 
 @contextmanager

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ctrgate.config import Place, settings
 from ctrgate.errors import ArtifactError, ConfigError
@@ -47,6 +47,9 @@ class PrepareSettings:
     """An earlier prepared folder of the same features whose encoder grows: new values get new rows, nothing moves. Or
     an artifact, whose encoder gives up the rows of retired values before it grows, as it has of dropped ones: rows
     move, and what was dropped stays so."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that work on the raw files, a file at a time, started by Ray (see ``cluster``); they must see the files
+    under the same paths. 0 does without Ray. What comes out is the same to the last byte."""
     dry_run: bool = False
     """Only say what would be read and written."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import distributed as dist
 from ctrgate.contracts import Batch, Lookup, TableSpec
 from ctrgate.errors import ConfigError
 from ctrgate.lookups.groups import PooledFused, UnpooledFused
+from ctrgate.lookups.kinds import ShardingKind
 from ctrgate.lookups.quiet import (
     DefaultDataParallelWrapper,
     DistributedModelParallel,
@@ -34,24 +35,16 @@ from ctrgate.lookups.quiet import (
 from ctrgate.lookups.shards import TableShard
 
 __all__ = [
-    "EXACT_KINDS",
     "PlacedShard",
     "ShardedPooled",
     "ShardedUnpooled",
-    "ShardingKind",
     "distribute",
     "on_paper",
     "whole",
 ]
 
-ShardingKind = Literal["table_wise", "row_wise", "column_wise", "table_row_wise", "table_column_wise"]
-
 _RESERVED = 0.15
 """Share of a process's memory that the planner leaves for what is not a table."""
-
-EXACT_KINDS: tuple[ShardingKind, ...] = ("table_wise", "row_wise", "table_row_wise")
-"""Ways to spread a table under which row-wise Adagrad is the same as in one process: no row is cut. Where columns are
-cut, each block of columns has a step of its own."""
 
 
 class ShardedPooled(PooledFused):

@@ -36,7 +36,13 @@ _PACKAGES = (
     *("polars", "pyarrow", "numpy", "mlflow", "ray"),
 )
 # Settings that change neither the data nor the result; a run may be resumed with others.
-_FREE = (("train", "checkpoint_every"), ("train", "restart"), ("train", "workers"), ("prepare", "dry_run"))
+_FREE = (
+    ("train", "checkpoint_every"),
+    ("train", "restart"),
+    ("train", "workers"),
+    ("prepare", "workers"),
+    ("prepare", "dry_run"),
+)
 
 
 @settings
