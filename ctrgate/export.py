@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,13 +15,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ctrgate.artifact.bundle import Artifact, Trained, encode, largest_difference, write
+from ctrgate.artifact.bundle import Artifact, Trained, encode, seal, write
 from ctrgate.artifact.calibration import Calibration, Isotonic, Platt, log_odds
+from ctrgate.artifact.forms import Form, RowForm
 from ctrgate.artifact.golden import golden_rows
 from ctrgate.artifact.manifest import MANIFEST, Origin, TableSize, identity
+from ctrgate.artifact.parity import Parity, largest_difference, measured
+from ctrgate.artifact.rows import form_of, store
 from ctrgate.artifact.shrink import Shrunk, shrink
-from ctrgate.config import Place, settings
-from ctrgate.contracts import Batch
+from ctrgate.config import Place, dump, settings
+from ctrgate.contracts import FIRST_VALUE_ID, Batch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, ConfigError, DataError, HeldBackError
 from ctrgate.features.encoder import Encoder
@@ -37,7 +42,9 @@ from ctrgate.training.runs import Restored, RunFolder, restore
 
 __all__ = ["Config", "ExportSettings", "run"]
 
-_SAMPLE_ROWS = 4_096
+_ROWS_AT_ONCE = 4_096
+_SCORED_ITEMS = _SCORED_HISTORIES = 256  # of a model that ranks items, to be compared
+_FORMS: tuple[Form, ...] = ("fp32",)
 
 
 @settings
@@ -51,6 +58,18 @@ class CalibrateSettings:
 
 
 @settings
+class ToleranceSettings:
+    """The largest difference of a logit between checkpoint and artifact; relative for logits beyond 1."""
+
+    float32: Annotated[float, Field(gt=0)] = 1e-5
+    """With rows as they were trained; also of golden rows wherever the artifact is loaded."""
+    float16: Annotated[float, Field(gt=0)] = 0.01
+    """With rows in float16."""
+    int8: Annotated[float, Field(gt=0)] = 0.1
+    """With rows in int8."""
+
+
+@settings
 class ExportSettings:
     """What is written where."""
 
@@ -60,8 +79,13 @@ class ExportSettings:
     """The folder; ``RUNS/NAME/artifact`` by default."""
     golden_rows: Annotated[int, Field(ge=2)] = 64
     """Made-up rows that are replayed wherever the artifact is loaded."""
-    tolerance: Annotated[float, Field(gt=0)] = 1e-5
-    """Largest difference of a logit between checkpoint and artifact; relative for logits beyond 1."""
+    rows: RowForm = "float32"
+    """How rows of tables are stored; int8 has a scale and an offset for each row, and tables of at most 8 columns in
+    float16, which is no larger there."""
+    tolerance: ToleranceSettings = field(default_factory=ToleranceSettings)
+    """How far the artifact may lie from the checkpoint, by what it rounds."""
+    parity_rows: Annotated[int, Field(ge=1)] = 65_536
+    """Rows of valid, the first ones, on which that is measured; train's where there is no valid."""
     log: bool = False
     """Whether the artifact, tables included, is copied to the tracking store; promotion copies what is to serve."""
     calibrate: CalibrateSettings = field(default_factory=CalibrateSettings)
@@ -89,8 +113,8 @@ def run(config: Config) -> dict[str, Any]:
     Rows of values that a search has dropped are left out, and so are tables without any other.
 
     Returns:
-        The folder, its identity, step, bytes, the largest differences of logits on golden and on real rows, and the
-        rows and bytes of tables that selection saved.
+        The folder, its identity, step, bytes, the largest differences of logits on golden and on real rows, the parity
+        of each form, and the rows and bytes of tables that rounding and selection saved.
 
     Raises:
         ConfigError: Where there is no such run, it still searches for values, or the folder holds something else.
@@ -109,7 +133,8 @@ def run(config: Config) -> dict[str, Any]:
     with writing(into, setting="export.into"), atomic_folder(into) as temporary:
         shrunk = _write(temporary, restored, name=config.name, export=config.export)
         artifact = Artifact.load(temporary, replay=False)
-        differences = _prove(artifact, restored, shrunk=shrunk, tolerance=config.export.tolerance)
+        forms = _prove(artifact, restored, shrunk=shrunk, export=config.export)
+        seal(temporary, artifact, forms=forms)
     after = identity(into)
     if config.export.log and after != before:
         tracker = open_tracker(config.tracking, folder=folder.path)
@@ -117,6 +142,8 @@ def run(config: Config) -> dict[str, Any]:
         tracker.artifact(into, folder=f"artifact/{after[:12]}")
         tracker.end()
     num_bytes = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
+    exact = forms["fp32"]
+    differences = {"golden": exact.golden, exact.split: exact.largest}
     console.print(
         f"{into}: {num_bytes:,} bytes, {restored.checkpoint.name}; largest differences of logits {differences}"
     )
@@ -124,13 +151,14 @@ def run(config: Config) -> dict[str, Any]:
     saved = {"rows": sum(size.rows_saved for size in sizes), "bytes": sum(size.bytes_saved for size in sizes)}
     if saved["bytes"]:
         full = saved["bytes"] + sum(size.num_bytes for size in sizes)
-        console.print(f"selection saved {saved['rows']:,} rows, {saved['bytes'] / full:.1%} of the tables' bytes")
+        console.print(f"{saved['rows']:,} rows and {saved['bytes'] / full:.1%} of the tables' bytes were saved")
     return {
         "artifact": str(into),
         "identity": after,
         "step": _step(restored),
         "bytes": num_bytes,
         "differences": differences,
+        "forms": {name: dump(parity) for name, parity in forms.items()},
         "saved": saved,
         **({} if artifact.calibration is None else {"calibration": _mended(artifact.calibration, restored)}),
     }
@@ -158,7 +186,7 @@ def _write(folder: Path, restored: Restored, *, name: str, export: ExportSetting
         model=restored.settings.model,
         tables=restored.settings.tables,
         items=items,
-        rows=shrunk.rows if shrunk else rows,
+        rows={name: store(of, export.rows, table=name) for name, of in (shrunk.rows if shrunk else rows).items()},
         weights={name: value.cpu() for name, value in model.network.state_dict().items()},
         logit_shifts=restored.logit_shifts,
         calibration=_fitted(restored, export.calibrate),
@@ -173,7 +201,8 @@ def _write(folder: Path, restored: Restored, *, name: str, export: ExportSetting
         negative_sampling_rate=prepared.manifest.negative_sampling_rate,
     )
     sizes = _sizes(restored, trained.rows)
-    write(folder, trained, origin=origin, golden=golden, logits=logits, tolerance=export.tolerance, tables=sizes)
+    tolerance = export.tolerance.float32
+    write(folder, trained, origin=origin, golden=golden, logits=logits, tolerance=tolerance, tables=sizes)
     return shrunk
 
 
@@ -192,36 +221,84 @@ def _sizes(restored: Restored, rows: Mapping[str, torch.Tensor]) -> dict[str, Ta
     read = {lookup.table: lookup for lookup in restored.model.lookups.lookups}
     sizes = {}
     for spec, _ in restored.model.lookups.tables():
-        kept = len(rows[spec.name]) if spec.name in rows else 0
+        stored = rows.get(spec.name)
+        kept, num_bytes = (0, 0) if stored is None else (len(stored), stored.nbytes)
         is_own = read[spec.name].name == read[spec.name].column
         full = 4 * spec.num_rows * (restored.settings.tables.dim if is_own else spec.dim)
         sizes[spec.name] = TableSize(
             rows=kept,
             rows_saved=spec.num_rows - kept,
             dim=spec.dim,
-            num_bytes=4 * kept * spec.dim,
-            bytes_saved=full - 4 * kept * spec.dim,
+            form="float32" if stored is None else form_of(stored),
+            num_bytes=num_bytes,
+            bytes_saved=full - num_bytes,
         )
     return sizes
 
 
-def _prove(artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, tolerance: float) -> dict[str, float]:
-    """The largest differences on golden rows and on some encoded rows of valid, which are not kept."""
+def _prove(
+    artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, export: ExportSettings
+) -> dict[Form, Parity]:
+    """How far each form lies from the checkpoint on golden rows and on encoded rows of valid, which are not kept.
+
+    Raises:
+        HeldBackError: Where one lies further than its tolerance.
+    """
     split: Literal["valid", "train"] = "valid" if restored.prepared.num_rows("valid") else "train"
-    reader = Reader(restored.prepared.files(split), layout=restored.layout)
-    sample = next(reader.batches(Order(batch_size=_SAMPLE_ROWS)))
-    differences = {
-        "golden": artifact.golden_difference(),
-        split: largest_difference(
-            artifact.logits_of(shrunk.batch(sample) if shrunk else sample), _logits(restored, sample)
-        ),
-    }
-    if not max(differences.values()) <= tolerance:
-        raise HeldBackError(
-            f"the artifact scores otherwise than {restored.checkpoint}: largest differences of a logit {differences}, "
-            f"allowed is {tolerance:g}; nothing was written. A larger export.tolerance lets it pass"
+    num_rows = export.parity_rows if artifact.items is None else _SCORED_HISTORIES
+    sample = partial(_sample, restored, split=split, num_rows=num_rows)
+    theirs, ours = _item_rows(artifact, restored)
+    expected = _rankings((_logits(restored, batch) for batch in sample()), items=theirs)
+    known = [batch.labels.numpy() for batch in sample() if batch.labels is not None and artifact.items is None]
+    labels = dict(zip(restored.layout.labels, np.concatenate(known).T, strict=True)) if known else {}
+    forms: dict[Form, Parity] = {}
+    for form in _FORMS:
+        moved = (shrunk.batch(batch) if shrunk else batch for batch in sample())
+        found = _rankings((artifact.logits_of(batch) for batch in moved), items=ours)
+        tolerance = getattr(export.tolerance, export.rows)
+        golden = artifact.golden_difference()
+        apart = {"golden": golden, split: largest_difference(found, expected)}
+        if not max(apart.values()) <= tolerance:
+            raise HeldBackError(
+                f"the artifact scores otherwise than {restored.checkpoint}: largest differences of a logit {apart}, "
+                f"allowed is {tolerance:g}; nothing was written. A larger export.tolerance.{export.rows} lets it pass"
+                + ("" if export.rows == "float32" else ", export.rows=float32 does without")
+            )
+        forms[form] = measured(
+            found,
+            expected,
+            golden=golden,
+            tolerance=tolerance,
+            split=split,
+            rows=found.shape[0 if artifact.items is None else 1],
+            labels=labels,
         )
-    return differences
+    return forms
+
+
+def _sample(restored: Restored, *, split: Literal["valid", "train"], num_rows: int) -> Iterator[Batch]:
+    """The first rows of a split; in whole batches, so that they may be a few more."""
+    reader = Reader(restored.prepared.files(split), layout=restored.layout)
+    order = Order(batch_size=min(num_rows, _ROWS_AT_ONCE))
+    return islice(reader.batches(order), -(-num_rows // order.batch_size))
+
+
+def _item_rows(artifact: Artifact, restored: Restored) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """The rows of some items, spread over the table, as the checkpoint has them and the artifact; for one of items."""
+    if artifact.items is None:
+        return None, None
+    table = artifact.items.table
+    ids = np.unique(np.linspace(FIRST_VALUE_ID, artifact.items.num_rows - 1, _SCORED_ITEMS).astype(np.int64))
+    theirs = next(
+        weight[ids, : spec.dim].cpu() for spec, weight in restored.model.lookups.tables() if spec.name == table
+    )
+    return theirs.numpy(), artifact.lookup.rows(table)[ids].numpy()
+
+
+def _rankings(parts: Iterator[NDArray[np.float32]], *, items: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Logits ``(n, L)``, which rank rows by label; or of queries the scores of items, which rank items by row."""
+    answers = np.concatenate(list(parts))
+    return answers if items is None else items @ answers.T
 
 
 def _fitted(restored: Restored, calibrate: CalibrateSettings) -> Calibration | None:

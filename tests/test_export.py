@@ -31,7 +31,7 @@ def test_an_artifact_holds_its_parts_and_none_of_them_can_be_written(dense_run: 
     assert {"network.json", "network.safetensors", "tables.safetensors", "encoder/encoder.json"} < files
     modes = {stat.S_IMODE((dense_run.artifact / name).stat().st_mode) for name in files}
     assert modes == {0o444}
-    assert manifest["format_version"] == 4
+    assert manifest["format_version"] == 5
     assert (manifest["model"], manifest["labels"]) == ("final_mlp", ["click"])
     assert (manifest["origin"]["run"], manifest["origin"]["step"]) == ("dense", 5)
     assert manifest["origin"]["negative_sampling_rate"] == 1.0

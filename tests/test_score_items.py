@@ -10,9 +10,11 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from ctrgate import evaluate, export, prepare, report, score, train
 from ctrgate.artifact.bundle import Artifact, encode
+from ctrgate.artifact.rows import restored as restored_rows
 from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError
@@ -99,6 +101,25 @@ def test_the_best_items_of_raw_rows_are_the_checkpoints(tmp_path: Path, seen: st
             assert of_user["item"].to_list() == names
         if seen == "mask":
             assert not set(of_user["item"]) & set(raw["past"][row][-4:])
+
+
+def test_rounded_items_are_ranked_by_what_their_rows_stand_for(tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    for verb in (prepare, train):
+        verb.run(load(path, verb.Config, ["tables.dim=12"] if verb is train else []))
+    result = export.run(load(path, export.Config, ["export.rows=int8", "export.tolerance.int8=1"]))
+    score.run(load(path, score.Config))
+    artifact = Artifact.load(tmp_path / "runs" / "items" / "artifact")
+    assert artifact.manifest.tables["item"].form == "int8"
+    table = restored_rows(load_file(tmp_path / "runs/items/artifact/tables.safetensors")["item"])[2:]
+    raw = pl.read_parquet(tmp_path / "test.parquet")
+    best = (torch.from_numpy(artifact.logits(raw)) @ table.T).topk(3, dim=1).values
+    found = pl.read_parquet(tmp_path / "scores" / "*.parquet")["score"].to_numpy().reshape(-1, 3)
+    np.testing.assert_allclose(found, best, atol=1e-5)
+    parity = result["forms"]["fp32"]
+    assert (parity["auc_loss"], parity["rows"]) == ({}, 30)
+    assert 0 < parity["typical"] <= parity["largest"] < 0.1
+    assert 0 <= parity["disagreement"] < 0.05
 
 
 def test_a_row_with_fewer_candidates_gets_fewer_lines(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.artifact.calibration import CALIBRATION, Calibration
+from ctrgate.artifact.forms import Form, RowForm
 from ctrgate.artifact.lookup import TableLookup
-from ctrgate.artifact.manifest import Manifest, Origin, TableSize, identity
+from ctrgate.artifact.manifest import Manifest, Origin, PartFile, TableSize, identity
+from ctrgate.artifact.parity import Parity, largest_difference
+from ctrgate.artifact.rows import form_of, shape_of
 from ctrgate.config import dump
 from ctrgate.contracts import FIRST_VALUE_ID, Batch, TableSpec
 from ctrgate.data.block import Block
@@ -35,11 +38,13 @@ from ctrgate.models.network import Network
 from ctrgate.models.next_item import Items
 from ctrgate.models.registry import ModelConfig
 
-__all__ = ["Artifact", "Trained", "encode", "largest_difference", "to_batch", "write"]
+__all__ = ["Artifact", "Trained", "encode", "seal", "to_batch", "write"]
 
 _ENCODER, _NETWORK, _GOLDEN = "encoder", "network.json", "golden/rows.parquet"
 _WEIGHTS, _TABLES, _LOGITS = "network.safetensors", "tables.safetensors", "golden/logits.safetensors"
 _ROWS_AT_ONCE = 16_384
+_Stored = tuple[RowForm, tuple[int, ...]]
+"""How a file holds rows, and their shape as they are looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class Trained:
     ``logit_shifts`` are added to each label's logits, which ``calibration`` then turns into probabilities.
 
     Shape:
-        - rows: per table ``(V, D)``, at its logical width; tables of zeros may be left out
+        - rows: per table ``(V, D)`` at its logical width, as it is to be stored; tables of zeros may be left out
         - weights: the network's state
     """
 
@@ -74,7 +79,7 @@ def write(
     tolerance: float,
     tables: Mapping[str, TableSize],
 ) -> None:
-    """Fill an empty folder; its files are read-only afterwards.
+    """Fill an empty folder with an artifact that can be loaded, to be proven and then to be ``seal``ed.
 
     Args:
         folder: Must exist.
@@ -82,7 +87,7 @@ def write(
         origin: Where it comes from.
         golden: Raw rows to be replayed on load.
         logits: What the checkpoint says of them: logits ``(n, L)``, shifted, or queries ``(n, D)``.
-        tolerance: By how much the artifact may differ from that.
+        tolerance: By how much the golden rows' logits may differ in fp32.
         tables: Their sizes, for the manifest.
     """
     trained.encoder.save(folder / _ENCODER)
@@ -110,6 +115,19 @@ def write(
         tables=tables,
         logit_shifts=trained.logit_shifts,
     ).write(folder)
+
+
+def seal(folder: Path, artifact: Artifact, *, forms: Mapping[Form, Parity]) -> None:
+    """Put down what was proven of an artifact that was just written; its files are read-only afterwards.
+
+    Rounded rows cannot give the checkpoint's logits: their golden rows are replayed against what the artifact itself
+    says of them, after that was found near enough to the checkpoint.
+    """
+    manifest, parts = artifact.manifest, dict(artifact.manifest.parts)
+    if any(size.form != "float32" for size in manifest.tables.values()):
+        save_file({"logits": torch.from_numpy(artifact.logits(artifact.golden))}, folder / _LOGITS)
+        parts[_LOGITS] = PartFile.of(folder / _LOGITS)
+    replace(manifest, forms=forms, parts=parts).write(folder)
     for path in folder.rglob("*"):
         if path.is_file():
             os.chmod(path, 0o444)
@@ -160,13 +178,13 @@ class Artifact:
         encoder = Encoder.load(folder / _ENCODER)
         if encoder.hash != manifest.encoder:
             raise ArtifactError(f"{folder / _ENCODER} is not the encoder that the manifest names; export the run again")
-        left_out = {name for name, size in manifest.tables.items() if not size.rows}
-        layout, lookup, network, items = _model(folder, encoder, left_out=left_out)
+        forms = {name: size.form for name, size in manifest.tables.items() if size.rows}
+        layout, lookup, network, items = _model(folder, encoder, forms=forms)
         try:
             golden = pl.read_parquet(folder / _GOLDEN)
         except (OSError, *UNREADABLE) as error:
             raise ArtifactError(f"{folder / _GOLDEN} cannot be read: {error}; export the run again") from error
-        width = len(layout.labels) if items is None else lookup.rows(items.table).size(1)
+        width = len(layout.labels) if items is None else lookup.dim(items.table)
         artifact = cls(
             manifest=manifest,
             identity=identity(folder),
@@ -175,7 +193,7 @@ class Artifact:
             lookup=lookup,
             network=network,
             golden=golden,
-            golden_logits=_named(folder / _LOGITS, {"logits": (golden.height, width)})["logits"].numpy(),
+            golden_logits=_named(folder / _LOGITS, {"logits": ("float32", (golden.height, width))})["logits"].numpy(),
             items=items,
             calibration=Calibration.read(folder, labels=layout.labels) if CALIBRATION in manifest.parts else None,
         )
@@ -240,7 +258,7 @@ class Artifact:
         return scores.numpy(), best.numpy()
 
     def golden_difference(self) -> float:
-        """By how much the golden rows' logits differ from the recorded ones, see ``largest_difference``."""
+        """By how much the golden rows' logits differ from the recorded ones, see ``parity.largest_difference``."""
         return largest_difference(self.logits(self.golden), self.golden_logits)
 
     def _replay(self, folder: Path) -> None:
@@ -268,16 +286,10 @@ def to_batch(encoded: pl.DataFrame, *, layout: Layout) -> Batch:
     return Block.from_arrow(encoded.to_arrow(compat_level=pl.CompatLevel.oldest()), layout=layout).batch()
 
 
-def largest_difference(logits: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest ``|a - b| / max(1, |b|)``: absolute for logits up to 1, relative beyond; infinite for NaN."""
-    apart = np.abs(logits.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
-    return float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0))
-
-
 def _model(
-    folder: Path, encoder: Encoder, *, left_out: Collection[str]
+    folder: Path, encoder: Encoder, *, forms: Mapping[str, RowForm]
 ) -> tuple[Layout, TableLookup, Network, Items | None]:
-    """Tables and network, built from their settings and filled from their files; tables left out are zeros."""
+    """Tables and network, built from their settings and filled from their files; tables without a form are zeros."""
     path = folder / _NETWORK
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -295,7 +307,8 @@ def _model(
         raise ArtifactError(
             f"{path} and {_WEIGHTS} are no network of this version: {error}; export the run again"
         ) from error
-    rows = _named(folder / _TABLES, {spec.name: _shape(spec) for spec in inputs.tables if spec.name not in left_out})
+    expected = {spec.name: (forms[spec.name], _shape(spec)) for spec in inputs.tables if spec.name in forms}
+    rows = _named(folder / _TABLES, expected)
     zeros = {spec.name: torch.zeros(1, spec.dim).expand(_shape(spec)) for spec in inputs.tables}
     rows = {spec.name: rows.get(spec.name, zeros[spec.name]) for spec in inputs.tables}
     return layout, TableLookup(rows, inputs.lookups), network.eval().requires_grad_(False), items
@@ -305,15 +318,20 @@ def _shape(spec: TableSpec) -> tuple[int, int]:
     return spec.num_rows, spec.dim
 
 
-def _named(path: Path, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Tensor]:
-    """A file's tensors, which must be these, in float32; they stay in the file, of which memory is a map."""
+def _named(path: Path, expected: Mapping[str, _Stored]) -> dict[str, Tensor]:
+    """A file's tensors, which must be these; they stay in the file, of which memory is a map."""
     tensors = _load(path)
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items() if tensor.dtype == torch.float32}
-    if found != shapes:
-        wrong = sorted(name for name in {**shapes, **tensors} if found.get(name) != shapes.get(name))[0]
-        held = tensors[wrong].shape if wrong in tensors else "nothing"
-        raise ArtifactError(f"{path}: {wrong} should be {shapes.get(wrong, 'absent')}, is {held}; export the run again")
+    found: dict[str, _Stored] = {name: (form_of(tensor), shape_of(tensor)) for name, tensor in tensors.items()}
+    if found != expected:
+        wrong = sorted(name for name in {**expected, **found} if found.get(name) != expected.get(name))[0]
+        wanted, held = (_worded(of[wrong]) if wrong in of else "absent" for of in (expected, found))
+        raise ArtifactError(f"{path}: {wrong} should be {wanted}, is {held}; export the run again")
     return tensors
+
+
+def _worded(stored: _Stored) -> str:
+    form, shape = stored
+    return f"{form} {' x '.join(map(str, shape))}"
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ctrgate.artifact.rows import look_up, restored, shape_of, sums
 from ctrgate.contracts import Batch, Fields, Ids, Lookup
 from ctrgate.layers.fields import assemble
 from ctrgate.layers.jagged import bag_offsets
@@ -18,7 +18,7 @@ class TableLookup(nn.Module):
     """The fields of a batch, read from tables in memory (or mapped from a file).
 
     Args:
-        tables: Rows by table name, ``(V, D)``.
+        tables: Rows by table name, in any form (``artifact.rows``).
         lookups: Every read of one.
     """
 
@@ -33,17 +33,18 @@ class TableLookup(nn.Module):
         unpooled = {lookup.name for lookup in self.lookups if lookup.pooling == "none"}
         return assemble(batch, self.lookups, found=found, unpooled=unpooled)
 
+    def dim(self, table: str) -> int:
+        """The width of a table's rows."""
+        return shape_of(self._tables[table])[1]
+
     def rows(self, table: str) -> Tensor:
-        """A whole table, ``(V, D)``."""
-        return self._tables[table]
+        """A whole table in float32, ``(V, D)``."""
+        return restored(self._tables[table])
 
     def _read(self, ids: Ids, lookup: Lookup) -> Tensor:
         table = self._tables[lookup.table]
         if ids.lengths is None or lookup.pooling == "none":
-            rows = functional.embedding(ids.values, table)
+            rows = look_up(table, ids.values)
             return rows * ids.weights.unsqueeze(1) if lookup.weighted and ids.weights is not None else rows
         weights = ids.weights if lookup.weighted else None
-        offsets = bag_offsets(ids.lengths)
-        return functional.embedding_bag(
-            ids.values, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
-        )
+        return sums(table, ids.values, bag_offsets(ids.lengths), weights=weights)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 import ctrgate
+from ctrgate.artifact.forms import Form, RowForm
+from ctrgate.artifact.parity import Parity
 from ctrgate.config import dump, settings
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.files import checksum
 
 __all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "TableSize", "identity"]
 
-FORMAT_VERSION = 4
-_READS = (3, FORMAT_VERSION)  # 3 has no logit_shifts and no calibration: it scores as it always did
+FORMAT_VERSION = 5
+# 3 has no logit_shifts and no calibration, 4 no other rows than float32 and no forms: they score as they always did.
+_READS = (3, 4, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 
 
@@ -43,18 +47,25 @@ class PartFile:
     num_bytes: int
     sha256: str
 
+    @classmethod
+    def of(cls, path: Path) -> PartFile:
+        """As it lies there."""
+        return cls(num_bytes=path.stat().st_size, sha256=checksum(path))
+
 
 @settings
 class TableSize:
-    """One table, and what selection of values and of widths saved of it."""
+    """One table, and what rounding and the selection of values and of widths saved of it."""
 
     rows: int
     """Padding and unknown included; 0 for a table that is left out whole, as all its rows are zero."""
     rows_saved: int
     dim: int
+    form: RowForm = "float32"
+    """How its rows are stored."""
     num_bytes: int
     bytes_saved: int
-    """Against all rows that were trained, in the width that fields have by default."""
+    """Against all rows that were trained in float32, in the width that fields have by default."""
 
 
 @settings
@@ -73,7 +84,9 @@ class Manifest:
     logit_shifts: tuple[float, ...] = ()
     """What is added to each label's logits, for the sampling of train's negatives (``features.sampling``)."""
     tolerance: Annotated[float, Field(gt=0)]
-    """Largest difference of a golden row's logit, see ``Artifact.golden_difference``."""
+    """Largest difference of a golden row's logit in fp32, see ``Artifact.golden_difference``."""
+    forms: Mapping[Form, Parity] = field(default_factory=dict)
+    """How far each form in which the network may be computed lies from the checkpoint."""
     tables: Mapping[str, TableSize]
     """Per table; an extra one is called ``group/table``."""
     parts: Mapping[str, PartFile]
@@ -94,10 +107,7 @@ class Manifest:
     ) -> Manifest:
         """The manifest of the parts that lie in a folder."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        parts = {
-            path.relative_to(folder).as_posix(): PartFile(num_bytes=path.stat().st_size, sha256=checksum(path))
-            for path in files
-        }
+        parts = {path.relative_to(folder).as_posix(): PartFile.of(path) for path in files}
         return cls(
             format_version=FORMAT_VERSION,
             ctrgate_version=ctrgate.__version__,
@@ -136,7 +146,7 @@ class Manifest:
             raise ArtifactError(f"{path} is damaged: {error}; export the run again") from error
         if version not in _READS:
             raise ArtifactError(
-                f"{path} has format {version!r}, this version reads {' and '.join(map(str, _READS))}; "
+                f"{path} has format {version!r}, this version reads {', '.join(map(str, _READS))}; "
                 "export the run again, or use the ctrgate that wrote it"
             )
         if manifest.logit_shifts and len(manifest.logit_shifts) != len(manifest.labels):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ctrgate.artifact.lookup import TableLookup
+from ctrgate.artifact.rows import restored, store
 from ctrgate.contracts import Batch, Fields, Ids, Lookup, TableSpec
 from ctrgate.lookups.collection import Lookups
 
@@ -126,6 +127,17 @@ def test_training_and_serving_lookups_equal_the_naive_form(rule: str, lookup: Lo
     twin = TableLookup(tables, LOOKUPS)
     torch.testing.assert_close(found(module(BATCH), lookup).detach(), expected)
     torch.testing.assert_close(found(twin(BATCH), lookup), expected)
+
+
+@pytest.mark.parametrize("form", ["float16", "int8"])
+@pytest.mark.parametrize("lookup", LOOKUPS, ids=lambda lookup: lookup.name)
+def test_rounded_rows_are_looked_up_as_what_they_stand_for(form: str, lookup: Lookup) -> None:
+    wide = {name: torch.cat([rows] * 5, dim=1) for name, rows in logical(lookups("dense")).items()}
+    stored = {name: store(rows, form, table=name) for name, rows in wide.items()}
+    twin = TableLookup(stored, LOOKUPS)
+    expected = naive({name: restored(rows) for name, rows in stored.items()}, lookup)
+    torch.testing.assert_close(found(twin(BATCH), lookup), expected)
+    assert twin.dim(lookup.table) == 5 * TABLES[lookup.table]
 
 
 @pytest.mark.parametrize("rule", ["fused", "dense"])

@@ -11,6 +11,9 @@ import pytest
 import torch
 
 import ctrgate.models
+from ctrgate.artifact.forms import RowForm
+from ctrgate.artifact.lookup import TableLookup
+from ctrgate.artifact.rows import form_of, restored, store
 from ctrgate.config import load, settings
 from ctrgate.contracts import Batch, Fields, Ids, Sequence
 from ctrgate.features.dataset import DatasetConfig
@@ -118,9 +121,10 @@ def model(
     *,
     layout: Layout = LAYOUT,
     rule: DenseRule | FusedRule | None = None,
+    dim: int = 4,
     dims: dict[str, int] | None = None,
 ) -> CtrModel:
-    tables = TablesConfig(dim=4, dims=dims or {}, init_std=0.1, rule=rule or DenseRule())
+    tables = TablesConfig(dim=dim, dims=dims or {}, init_std=0.1, rule=rule or DenseRule())
     return build_model(config, layout=layout, tables=tables, seed=0)
 
 
@@ -171,6 +175,23 @@ def _row(ids: Ids, row: int) -> Ids:
         return Ids(values=ids.values[row : row + 1])
     start = int(ids.lengths[:row].sum())
     return Ids(values=ids.values[start : start + int(ids.lengths[row])], lengths=ids.lengths[row : row + 1])
+
+
+@pytest.mark.parametrize("config", [case for case in CASES if case.id.endswith("-0")])
+@pytest.mark.parametrize("form", ["float16", "int8"])
+def test_rounded_rows_serve_every_network_and_move_its_answer_little(config: object, form: RowForm) -> None:
+    trained = model(config, dim=12).eval()
+    rows = {spec.name: weight.detach() for spec, weight in trained.lookups.tables()}
+    stored = {name: store(of, form, table=name) for name, of in rows.items()}
+    assert {form_of(of) for of in stored.values()} <= {"float16", form}
+    with torch.no_grad():
+        exact, rounded, whole = (
+            trained.network(TableLookup(tables, trained.lookups.lookups)(batch(50)))
+            for tables in (rows, stored, {name: restored(of) for name, of in stored.items()})
+        )
+    exact, rounded, whole = (of.query if of.logits is None else of.logits for of in (exact, rounded, whole))
+    torch.testing.assert_close(rounded, whole)
+    assert 0 < (rounded - exact).abs().mean() < 0.02 * exact.abs().mean()
 
 
 @pytest.mark.parametrize("config", CASES)

@@ -24,7 +24,7 @@ def exported(dense_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three artifacts that differ in what they allow, ``first``, ``second`` and ``third``; and an evaluation."""
     place = tmp_path_factory.mktemp("exported")
     for number, name in enumerate(RUNS, start=2):
-        dense_run("export", f"export.into={place / name / 'artifact'}", f"export.tolerance={number}e-5")
+        dense_run("export", f"export.into={place / name / 'artifact'}", f"export.tolerance.float32={number}e-5")
     dense_run("evaluate", "evaluate.splits=[test]")
     shutil.copytree(dense_run.artifact.parent / "evaluation", place / "first" / "evaluation")
     return place
