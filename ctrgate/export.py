@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from ctrgate.artifact.bundle import Artifact, Trained, encode, seal, write
 from ctrgate.artifact.calibration import Calibration, Isotonic, Platt, log_odds
-from ctrgate.artifact.forms import Form, RowForm
+from ctrgate.artifact.forms import NEEDS, Form
 from ctrgate.artifact.golden import golden_rows
 from ctrgate.artifact.manifest import MANIFEST, Origin, TableSize, identity
 from ctrgate.artifact.parity import Parity, largest_difference, measured
 from ctrgate.artifact.rows import form_of, store
+from ctrgate.artifact.settings import CalibrateSettings, ExportSettings
 from ctrgate.artifact.shrink import Shrunk, shrink
 from ctrgate.config import Place, dump, settings
 from ctrgate.contracts import FIRST_VALUE_ID, Batch
@@ -44,52 +44,6 @@ __all__ = ["Config", "ExportSettings", "run"]
 
 _ROWS_AT_ONCE = 4_096
 _SCORED_ITEMS = _SCORED_HISTORIES = 256  # of a model that ranks items, to be compared
-_FORMS: tuple[Form, ...] = ("fp32",)
-
-
-@settings
-class CalibrateSettings:
-    """A curve from logits to click rates that were seen on rows that training has not learnt from."""
-
-    method: Literal["none", "platt", "isotonic"] = "none"
-    """Platt's logistic curve (two numbers per label), or the isotonic one (as many steps as the rows show)."""
-    split: Literal["valid", "test"] = "valid"
-    """The rows that it is fitted on; what it does is measured on the other split."""
-
-
-@settings
-class ToleranceSettings:
-    """The largest difference of a logit between checkpoint and artifact; relative for logits beyond 1."""
-
-    float32: Annotated[float, Field(gt=0)] = 1e-5
-    """With rows as they were trained; also of golden rows wherever the artifact is loaded."""
-    float16: Annotated[float, Field(gt=0)] = 0.01
-    """With rows in float16."""
-    int8: Annotated[float, Field(gt=0)] = 0.1
-    """With rows in int8."""
-
-
-@settings
-class ExportSettings:
-    """What is written where."""
-
-    which: Literal["best", "last"] = "best"
-    """The checkpoint."""
-    into: Place = ""
-    """The folder; ``RUNS/NAME/artifact`` by default."""
-    golden_rows: Annotated[int, Field(ge=2)] = 64
-    """Made-up rows that are replayed wherever the artifact is loaded."""
-    rows: RowForm = "float32"
-    """How rows of tables are stored; int8 has a scale and an offset for each row, and tables of at most 8 columns in
-    float16, which is no larger there."""
-    tolerance: ToleranceSettings = field(default_factory=ToleranceSettings)
-    """How far the artifact may lie from the checkpoint, by what it rounds."""
-    parity_rows: Annotated[int, Field(ge=1)] = 65_536
-    """Rows of valid, the first ones, on which that is measured; train's where there is no valid."""
-    log: bool = False
-    """Whether the artifact, tables included, is copied to the tracking store; promotion copies what is to serve."""
-    calibrate: CalibrateSettings = field(default_factory=CalibrateSettings)
-    """What probabilities are mended by; scores and logits stay what they are."""
 
 
 @settings
@@ -252,17 +206,18 @@ def _prove(
     known = [batch.labels.numpy() for batch in sample() if batch.labels is not None and artifact.items is None]
     labels = dict(zip(restored.layout.labels, np.concatenate(known).T, strict=True)) if known else {}
     forms: dict[Form, Parity] = {}
-    for form in _FORMS:
+    wanted: tuple[Form, ...] = ("fp32", *export.forms)
+    for form in wanted:
+        formed = replace(artifact, form=form)
         moved = (shrunk.batch(batch) if shrunk else batch for batch in sample())
-        found = _rankings((artifact.logits_of(batch) for batch in moved), items=ours)
-        tolerance = getattr(export.tolerance, export.rows)
-        golden = artifact.golden_difference()
+        found = _rankings((formed.logits_of(batch) for batch in moved), items=ours)
+        golden = formed.golden_difference()
+        tolerance = export.tolerated(form)
         apart = {"golden": golden, split: largest_difference(found, expected)}
         if not max(apart.values()) <= tolerance:
             raise HeldBackError(
-                f"the artifact scores otherwise than {restored.checkpoint}: largest differences of a logit {apart}, "
-                f"allowed is {tolerance:g}; nothing was written. A larger export.tolerance.{export.rows} lets it pass"
-                + ("" if export.rows == "float32" else ", export.rows=float32 does without")
+                f"the artifact scores otherwise than {restored.checkpoint}: largest differences of a logit in {form} "
+                f"{apart}, allowed is {tolerance:g}; nothing was written. {export.remedy(form)}"
             )
         forms[form] = measured(
             found,
@@ -271,6 +226,7 @@ def _prove(
             tolerance=tolerance,
             split=split,
             rows=found.shape[0 if artifact.items is None else 1],
+            cpu_flags=NEEDS[form],
             labels=labels,
         )
     return forms

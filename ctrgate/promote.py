@@ -153,7 +153,9 @@ class _Promotion:
 
         difference = Artifact.load(self.candidate.run / "artifact", replay=False).golden_difference()
         limit = self.manifest.tolerance
-        told = f"the golden rows' logits differ by {difference:.3g} from those of the export; at most {limit:g} is allowed"
+        told = (
+            f"the golden rows' logits differ by {difference:.3g} from those of the export; at most {limit:g} is allowed"
+        )
         found = {"difference": float(difference) if math.isfinite(difference) else None}
         return Judged(limit={"tolerance": limit}, found=found, passed=bool(difference <= limit), told=told)
 

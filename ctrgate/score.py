@@ -76,7 +76,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     score, into = config.score, Path(config.score.into or Path("scores") / config.name)
     model = _model(config, into)
-    artifact = Artifact.load(model.folder)
+    artifact = Artifact.load(model.folder, form=score.form)
     dataset = _dataset(config, artifact)
     inputs = open_inputs(
         score.files,
@@ -151,7 +151,7 @@ def _job(
         "files": digest([each.identity for each in inputs]),
         "tables": digest(tables_of(dataset)),
         "dataset": digest(dump(dataset)),
-        "settings": {name: getattr(score, name) for name in _DECIDING},
+        "settings": {name: getattr(score, name) for name in _DECIDING} | {"form": artifact.form},
         "versions": {"ctrgate": ctrgate.__version__, **{name: version(name) for name in _LIBRARIES}},
     }
 
@@ -215,6 +215,7 @@ def _order(
     return Order(
         artifact=str(model.folder),
         identity=artifact.identity,
+        form=artifact.form,
         dataset=dataset,
         files=tuple(each.path for each in inputs),
         folder=str(folder),

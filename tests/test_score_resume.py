@@ -52,7 +52,7 @@ def order(dense_run: Any, tmp_path: Path) -> list[str]:
 def loaded(monkeypatch: pytest.MonkeyPatch, dense_run: Any) -> None:
     """The model is loaded once, which takes the most time of a small job."""
     artifact = Artifact.load(dense_run.artifact)
-    monkeypatch.setattr(score.Artifact, "load", lambda _: artifact)
+    monkeypatch.setattr(score.Artifact, "load", lambda *_, **__: artifact)
 
 
 def dying(patch: pytest.MonkeyPatch, *, after: int) -> list[str]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.artifact.calibration import CALIBRATION, Calibration
-from ctrgate.artifact.forms import Form, RowForm
+from ctrgate.artifact.forms import Form, RowForm, cpu_flags
 from ctrgate.artifact.lookup import TableLookup
 from ctrgate.artifact.manifest import Manifest, Origin, PartFile, TableSize, identity
 from ctrgate.artifact.parity import Parity, largest_difference
@@ -37,6 +37,7 @@ from ctrgate.models.inputs import TablesConfig, plan_inputs
 from ctrgate.models.network import Network
 from ctrgate.models.next_item import Items
 from ctrgate.models.registry import ModelConfig
+from ctrgate.progress import warned_of
 
 __all__ = ["Artifact", "Trained", "encode", "seal", "to_batch", "write"]
 
@@ -148,6 +149,7 @@ class Artifact:
         golden_logits: Logits ``(n, L)``, or queries ``(n, D)``.
         items: Where the items are, for a network that ranks them; None for one that gives logits.
         calibration: The curve from logits to probabilities; None where none was fitted.
+        form: How the network is computed.
     """
 
     manifest: Manifest
@@ -160,17 +162,20 @@ class Artifact:
     golden_logits: NDArray[np.float32]
     items: Items | None
     calibration: Calibration | None = None
+    form: Form = "fp32"
 
     @classmethod
-    def load(cls, folder: str | Path, *, replay: bool = True) -> Artifact:
+    def load(cls, folder: str | Path, *, form: Form = "fp32", replay: bool = True) -> Artifact:
         """Open a folder, see that it is as it was written, and replay its golden rows.
 
         Args:
             folder: Written by ``ctrgate export``.
+            form: How the network is to be computed; where the processor lacks what that needs, it is fp32, with a
+                warning.
             replay: False leaves the golden rows out, for a caller that compares them itself.
 
         Raises:
-            ConfigError: Where there is no artifact.
+            ConfigError: Where there is no artifact, or it was not exported for the form.
             ArtifactError: Where it is damaged, changed, of another format, or scores its golden rows otherwise here.
         """
         folder = Path(folder)
@@ -198,8 +203,8 @@ class Artifact:
             calibration=Calibration.read(folder, labels=layout.labels) if CALIBRATION in manifest.parts else None,
         )
         if replay:
-            artifact._replay(folder)
-        return artifact
+            artifact._replay(folder, tolerance=manifest.tolerance)
+        return artifact._computed_in(form, folder=folder, replay=replay)
 
     @property
     def dataset(self) -> DatasetConfig:
@@ -227,8 +232,7 @@ class Artifact:
         Logits are corrected for the sampling of train's negatives: their sigmoid is the probability among all rows.
         """
         with torch.inference_mode():
-            output = self.network(self.lookup(batch))
-        result: NDArray[np.float32] = (output.logits if self.items is None else output.query).numpy()
+            result: NDArray[np.float32] = self._answers(batch).numpy()
         shifts = self.manifest.logit_shifts
         return result + np.asarray(shifts, dtype=np.float32) if any(shifts) else result
 
@@ -252,26 +256,49 @@ class Artifact:
         ids = batch.ids[self.items.seen] if self.items.seen else None
         seen = None if ids is None or ids.lengths is None else (ids.values, ids.lengths)
         with torch.inference_mode():
-            query = self.network(self.lookup(batch)).query
             rows = self.lookup.rows(self.items.table)
-            scores, best = best_items(query, rows, first=FIRST_VALUE_ID, count=count, seen=seen)
+            scores, best = best_items(self._answers(batch), rows, first=FIRST_VALUE_ID, count=count, seen=seen)
         return scores.numpy(), best.numpy()
 
     def golden_difference(self) -> float:
         """By how much the golden rows' logits differ from the recorded ones, see ``parity.largest_difference``."""
         return largest_difference(self.logits(self.golden), self.golden_logits)
 
-    def _replay(self, folder: Path) -> None:
+    def _answers(self, batch: Batch) -> Tensor:
+        """Logits as the network gives them, or queries, in float32."""
+        fields = self.lookup(batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.form == "bf16"):
+            output = self.network(fields)
+        answers: Tensor = output.logits if self.items is None else output.query
+        return answers.float()
+
+    def _computed_in(self, form: Form, *, folder: Path, replay: bool) -> Artifact:
+        """The same artifact in another form, as far as this processor can compute it as it was proven."""
+        if form == "fp32":
+            return self
+        parity = self.manifest.forms.get(form)
+        if parity is None:
+            known = ", ".join(self.manifest.forms) or "fp32"
+            raise ConfigError(f"{folder} is proven for {known}, not for {form}; export it with export.forms=[{form}]")
+        if lacking := sorted(set(parity.cpu_flags) - cpu_flags()):
+            warned_of(f"{folder}: {form} needs a processor with {', '.join(lacking)}; fp32 is computed instead")
+            return self
+        formed = replace(self, form=form)
+        if replay:
+            formed._replay(folder, tolerance=parity.tolerance)
+        return formed
+
+    def _replay(self, folder: Path, *, tolerance: float) -> None:
         try:
             difference = self.golden_difference()
         except SchemaError as error:
             raise ArtifactError(
                 f"{folder / _GOLDEN} does not fit the encoder: {error}; export the run again"
             ) from error
-        if not difference <= self.manifest.tolerance:
+        if not difference <= tolerance:
             raise ArtifactError(
                 f"{folder} does not score its golden rows as it did when it was exported: the largest difference of a "
-                f"logit is {difference:.3g}, allowed is {self.manifest.tolerance:g}; export the run again with the "
+                f"logit in {self.form} is {difference:.3g}, allowed is {tolerance:g}; export the run again with the "
                 "versions installed here"
             )
 

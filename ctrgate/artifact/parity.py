@@ -24,6 +24,8 @@ class Parity:
     scores of items.
     """
 
+    cpu_flags: tuple[str, ...] = ()
+    """What the form needs of a processor."""
     tolerance: Annotated[float, Field(gt=0)]
     """The largest difference that was allowed, on these rows and on the golden ones."""
     golden: float
@@ -50,6 +52,7 @@ def measured(
     tolerance: float,
     split: str,
     rows: int,
+    cpu_flags: tuple[str, ...] = (),
     labels: Mapping[str, NDArray[Any]],
 ) -> Parity:
     """One form's parity, from finite logits.
@@ -61,6 +64,7 @@ def measured(
         tolerance: What is allowed.
         split: Where the rows are from.
         rows: How many they are.
+        cpu_flags: What the form needs.
         labels: Of the first columns, in their order; NaN where a row has none.
 
     Shape:
@@ -75,6 +79,7 @@ def measured(
             theirs, ours = (auc(values[known], of[known, column]) for of in (expected, found))
             losses[name] = theirs - ours
     return Parity(
+        cpu_flags=cpu_flags,
         tolerance=tolerance,
         golden=golden,
         split=split,

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 
 from ctrgate.artifact.bundle import Artifact, to_batch
+from ctrgate.artifact.forms import Form
 from ctrgate.config import settings
 from ctrgate.contracts import FIRST_VALUE_ID
 from ctrgate.errors import ArtifactError, DataError
@@ -42,6 +43,8 @@ class Order:
     """The folder of the model."""
     identity: str
     """Of the model, which must not change meanwhile."""
+    form: Form
+    """How its network is computed."""
     dataset: DatasetConfig
     """How rows are read."""
     files: tuple[str, ...]
@@ -91,7 +94,7 @@ class Scorer:
     """
 
     def __init__(self, order: Order, *, artifact: Artifact | None = None) -> None:
-        self.order, self.artifact = order, artifact or Artifact.load(order.artifact)
+        self.order, self.artifact = order, artifact or Artifact.load(order.artifact, form=order.form)
         if self.artifact.identity != order.identity:
             raise ArtifactError(f"{order.artifact} was replaced by another model while the job ran; run it again")
         self._reader = RawReader(order.dataset, encoder=self.artifact.encoder)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ctrgate.artifact.forms import Form
 from ctrgate.config import Place, settings
 from ctrgate.features.dataset import Places
 
@@ -21,6 +22,9 @@ class ScoreSettings:
     model: Place = ""
     """The folder of the exported model, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; ``RUNS/NAME/artifact`` by
     default."""
+    form: Form = "fp32"
+    """How the network is computed, of the forms that the model was exported for; on a processor that lacks what
+    ``bf16`` needs it is fp32, with a warning."""
     into: Place = ""
     """The folder of the scores; ``scores/NAME`` by default."""
     batch_rows: Annotated[int, Field(ge=1)] = 16_384
