@@ -23,6 +23,7 @@ from ctrgate.artifact.parity import Parity, largest_difference, measured
 from ctrgate.artifact.rows import form_of, store
 from ctrgate.artifact.settings import CalibrateSettings, ExportSettings
 from ctrgate.artifact.shrink import Shrunk, shrink
+from ctrgate.artifact.snapshot import Snapshot
 from ctrgate.config import Place, dump, settings
 from ctrgate.contracts import FIRST_VALUE_ID, Batch
 from ctrgate.data.reader import Order, Reader
@@ -88,7 +89,8 @@ def run(config: Config) -> dict[str, Any]:
         shrunk = _write(temporary, restored, name=config.name, export=config.export)
         artifact = Artifact.load(temporary, replay=False)
         forms = _prove(artifact, restored, shrunk=shrunk, export=config.export)
-        seal(temporary, artifact, forms=forms)
+        snapshot = _snapshot(artifact, restored, shrunk=shrunk, num_rows=config.export.parity_rows)
+        seal(temporary, artifact, forms=forms, snapshot=snapshot)
     after = identity(into)
     if config.export.log and after != before:
         tracker = open_tracker(config.tracking, folder=folder.path)
@@ -198,9 +200,8 @@ def _prove(
     Raises:
         HeldBackError: Where one lies further than its tolerance.
     """
-    split: Literal["valid", "train"] = "valid" if restored.prepared.num_rows("valid") else "train"
-    num_rows = export.parity_rows if artifact.items is None else _SCORED_HISTORIES
-    sample = partial(_sample, restored, split=split, num_rows=num_rows)
+    split = _held_out(restored)
+    sample = partial(_sample, restored, num_rows=_SCORED_HISTORIES if artifact.items else export.parity_rows)
     theirs, ours = _item_rows(artifact, restored)
     expected = _rankings((_logits(restored, batch) for batch in sample()), items=theirs)
     known = [batch.labels.numpy() for batch in sample() if batch.labels is not None and artifact.items is None]
@@ -232,9 +233,27 @@ def _prove(
     return forms
 
 
-def _sample(restored: Restored, *, split: Literal["valid", "train"], num_rows: int) -> Iterator[Batch]:
-    """The first rows of a split; in whole batches, so that they may be a few more."""
-    reader = Reader(restored.prepared.files(split), layout=restored.layout)
+def _snapshot(artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, num_rows: int) -> Snapshot:
+    """How the rows look on which forms are compared, and what the artifact says of them."""
+    batches = [shrunk.batch(batch) if shrunk else batch for batch in _sample(restored, num_rows=num_rows)]
+    labels = artifact.layout.labels if artifact.items is None else ()
+    logits = np.concatenate([artifact.logits_of(batch) for batch in batches]) if labels else None
+    return Snapshot.of(
+        batches,
+        split=_held_out(restored),
+        encoder=artifact.encoder,
+        layout=artifact.layout,
+        logits={} if logits is None else dict(zip(labels, logits.T, strict=True)),
+    )
+
+
+def _held_out(restored: Restored) -> Literal["valid", "train"]:
+    return "valid" if restored.prepared.num_rows("valid") else "train"
+
+
+def _sample(restored: Restored, *, num_rows: int) -> Iterator[Batch]:
+    """The first rows that were held out; in whole batches, so that they may be a few more."""
+    reader = Reader(restored.prepared.files(_held_out(restored)), layout=restored.layout)
     order = Order(batch_size=min(num_rows, _ROWS_AT_ONCE))
     return islice(reader.batches(order), -(-num_rows // order.batch_size))
 

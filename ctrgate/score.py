@@ -15,15 +15,15 @@ from ctrgate.config import Place, dump, settings
 from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.files import locked, put_back, writing
-from ctrgate.progress import bar, console
+from ctrgate.metrics.histogram import EDGES, Counts, added
+from ctrgate.progress import bar, console, warned_of
 from ctrgate.scoring.agenda import Agenda
 from ctrgate.scoring.folder import SUCCESS, Log, WorkFolder, changed_parts, digest, recorded
-from ctrgate.scoring.histogram import EDGES, Counts, added
 from ctrgate.scoring.inputs import Input, open_inputs, tables_of
 from ctrgate.scoring.model import Model, resolve
 from ctrgate.scoring.scorer import Order, Part
 from ctrgate.scoring.settings import ScoreSettings
-from ctrgate.scoring.skew import counts_of, shift
+from ctrgate.scoring.skew import counts_of, feature_shifts, logit_shifts
 from ctrgate.scoring.workers import work
 from ctrgate.tracking import TrackingConfig
 
@@ -89,7 +89,7 @@ def run(config: Config) -> dict[str, Any]:
     if score.dry_run:
         _is_finished(into, job, replace=score.replace)
         return _told_only(into, model=model, artifact=artifact, inputs=inputs)
-    expected = counts_of(Path(score.like)) if score.like else {}
+    earlier = counts_of(Path(score.like)) if score.like else None
     kept = "what is scored is kept, and the same command goes on from there"
     started = time.monotonic()
     with (
@@ -108,7 +108,7 @@ def run(config: Config) -> dict[str, Any]:
             with folder.log() as log:
                 _work(order, artifact=artifact, inputs=inputs, log=log, score=score)
                 success = _success(artifact, model=model, job=job, inputs=inputs, log=log)
-                _check_skew(success["histogram"]["logits"], expected=expected, score=score)
+                _check_skew(artifact, success["histogram"], earlier=earlier, score=score)
                 folder.finish(success)
         success = folder.whole
         assert success is not None
@@ -265,25 +265,38 @@ def _success(
         },
         "encoder": manifest.encoder,
         "labels": list(manifest.labels),
-        "histogram": {"edges": list(EDGES), "logits": added(part.histogram for part in parts)},
+        "histogram": {
+            "edges": list(EDGES),
+            "logits": added(part.histogram for part in parts),
+            "features": added(part.features for part in parts),
+        },
         "job": job,
         "origin": _origin(model, artifact),
     }
 
 
-def _check_skew(found: Counts, *, expected: Counts, score: ScoreSettings) -> None:
-    """Tell, or hold back, scores that are not distributed as earlier ones were."""
-    apart = {label: shift(expected[label], of) for label, of in found.items() if label in expected}
-    for label, value in apart.items():
-        if value <= score.max_psi:
-            continue
-        told = f"the logits of {label} are not distributed as in {score.like}"
-        told += f": PSI {value:.3f}, allowed is {score.max_psi:g}"
-        if score.on_skew == "stop":
-            raise HeldBackError(
-                f"{told}; all is scored, but has not taken its place. The same command with score.on_skew=warn lets it"
-            )
-        console.print(f"warning: {told}")
+def _check_skew(
+    artifact: Artifact, histogram: Mapping[str, Any], *, earlier: Counts | None, score: ScoreSettings
+) -> None:
+    """Tell, or hold back, rows and scores that are not distributed as those that the model knows, or earlier ones."""
+    held_out = f"the rows that {artifact.manifest.origin.run} held out"
+    known = artifact.snapshot.logits if artifact.snapshot else {}
+    of_logits = logit_shifts(known if earlier is None else earlier, histogram["logits"])
+    of_features = feature_shifts(artifact, histogram["features"])
+    told = [
+        f"the {what} of {of.name} are not distributed as in {like}: PSI {of.value:.3f}, allowed is {limit:g}{of.where}"
+        for what, like, limit, shifts in (
+            ("logits", score.like or held_out, score.max_psi, of_logits),
+            ("values", held_out, score.max_feature_psi, of_features),
+        )
+        for of in shifts
+        if of.exceeds(limit)
+    ]
+    if told and score.on_skew == "stop":
+        told.append("all is scored, but has not taken its place. The same command with score.on_skew=warn lets it")
+        raise HeldBackError("\n".join(told))
+    for each in told:
+        warned_of(f"warning: {each}")
 
 
 def _listed(part: Part) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ctrgate.artifact.lookup import TableLookup
 from ctrgate.artifact.manifest import Manifest, Origin, PartFile, TableSize, identity
 from ctrgate.artifact.parity import Parity, largest_difference
 from ctrgate.artifact.rows import form_of, shape_of
+from ctrgate.artifact.snapshot import SNAPSHOT, Snapshot
 from ctrgate.config import dump
 from ctrgate.contracts import FIRST_VALUE_ID, Batch, TableSpec
 from ctrgate.data.block import Block
@@ -118,13 +119,15 @@ def write(
     ).write(folder)
 
 
-def seal(folder: Path, artifact: Artifact, *, forms: Mapping[Form, Parity]) -> None:
-    """Put down what was proven of an artifact that was just written; its files are read-only afterwards.
+def seal(folder: Path, artifact: Artifact, *, forms: Mapping[Form, Parity], snapshot: Snapshot) -> None:
+    """Put down what was proven and seen of an artifact that was just written; its files are read-only afterwards.
 
     Rounded rows cannot give the checkpoint's logits: their golden rows are replayed against what the artifact itself
     says of them, after that was found near enough to the checkpoint.
     """
     manifest, parts = artifact.manifest, dict(artifact.manifest.parts)
+    snapshot.write(folder)
+    parts[SNAPSHOT] = PartFile.of(folder / SNAPSHOT)
     if any(size.form != "float32" for size in manifest.tables.values()):
         save_file({"logits": torch.from_numpy(artifact.logits(artifact.golden))}, folder / _LOGITS)
         parts[_LOGITS] = PartFile.of(folder / _LOGITS)
@@ -149,6 +152,7 @@ class Artifact:
         golden_logits: Logits ``(n, L)``, or queries ``(n, D)``.
         items: Where the items are, for a network that ranks them; None for one that gives logits.
         calibration: The curve from logits to probabilities; None where none was fitted.
+        snapshot: How held-out rows looked; None in artifacts of earlier formats.
         form: How the network is computed.
     """
 
@@ -162,6 +166,7 @@ class Artifact:
     golden_logits: NDArray[np.float32]
     items: Items | None
     calibration: Calibration | None = None
+    snapshot: Snapshot | None = None
     form: Form = "fp32"
 
     @classmethod
@@ -201,6 +206,7 @@ class Artifact:
             golden_logits=_named(folder / _LOGITS, {"logits": ("float32", (golden.height, width))})["logits"].numpy(),
             items=items,
             calibration=Calibration.read(folder, labels=layout.labels) if CALIBRATION in manifest.parts else None,
+            snapshot=Snapshot.read(folder, layout=layout) if SNAPSHOT in manifest.parts else None,
         )
         if replay:
             artifact._replay(folder, tolerance=manifest.tolerance)

@@ -15,8 +15,9 @@ from pydantic import Field
 
 from ctrgate.artifact.bundle import Artifact, to_batch
 from ctrgate.artifact.forms import Form
+from ctrgate.artifact.snapshot import Counter
 from ctrgate.config import settings
-from ctrgate.contracts import FIRST_VALUE_ID
+from ctrgate.contracts import FIRST_VALUE_ID, Batch
 from ctrgate.errors import ArtifactError, DataError
 from ctrgate.features.checks import check_values
 from ctrgate.features.dataset import DatasetConfig
@@ -25,8 +26,8 @@ from ctrgate.features.rawfile import ROW, UNREADABLE
 from ctrgate.features.sources import RawReader, Source
 from ctrgate.files import atomic_file, checksum
 from ctrgate.metrics.calibration import sigmoid
+from ctrgate.metrics.histogram import Counts, added, counts
 from ctrgate.models.next_item import HISTORIES_AT_ONCE
-from ctrgate.scoring.histogram import added, counts
 from ctrgate.scoring.units import Unit, cut, sizes
 
 __all__ = ["Order", "Part", "Scorer", "part_name"]
@@ -72,8 +73,10 @@ class Part:
     """Its rows: those of the unit, or their best items."""
     num_bytes: int
     sha256: str
-    histogram: Mapping[str, Sequence[int]]
+    histogram: Counts
     """Of logits, by label; empty for a model that ranks items."""
+    features: Counts
+    """Of encoded columns, in the bins of the model's snapshot; empty where it has none."""
 
 
 def part_name(unit: Unit, path: str) -> str:
@@ -98,7 +101,10 @@ class Scorer:
         if self.artifact.identity != order.identity:
             raise ArtifactError(f"{order.artifact} was replaced by another model while the job ran; run it again")
         self._reader = RawReader(order.dataset, encoder=self.artifact.encoder)
-        items = self.artifact.items
+        items, snapshot = self.artifact.items, self.artifact.snapshot
+        bins = {} if snapshot is None else {name: of.bins for name, of in snapshot.columns.items()}
+        self._counter = Counter(bins, layout=self.artifact.layout)
+        self._counted: list[Counts] = []
         self._batch_rows = order.batch_rows if items is None else min(order.batch_rows, HISTORIES_AT_ONCE)
         self._names = pl.Series()
         if items is not None:
@@ -146,10 +152,13 @@ class Scorer:
                 found = rows.select(pl.col(column).alias(name) for column, name in names.items())
                 if not keys:
                     found = found.select(pl.lit(path).alias("file"), pl.col("row").cast(pl.Int64))
+                batch = to_batch(rows, layout=artifact.layout) if rows.height else None
+                if batch is not None:
+                    self._counted.append(self._counter(batch))
                 if artifact.items is None:
-                    scored = found.with_columns(_scores(artifact, rows))
+                    scored = found.with_columns(_scores(artifact, batch))
                 else:
-                    scored = _ranked(artifact, rows, found, names=self._names, top_k=self.order.top_k)
+                    scored = _ranked(artifact, batch, found, names=self._names, top_k=self.order.top_k)
                 _check(scored, path=path, first=start, num_rows=rows.height)
                 yield scored
                 advance(rows.height)
@@ -161,6 +170,7 @@ class Scorer:
         labels = self.artifact.layout.labels if self.artifact.items is None else ()
         logits = {label: f"logit:{label}" if len(labels) > 1 else "logit" for label in labels}
         histograms, num_rows = [], 0
+        self._counted.clear()
         with atomic_file(place) as temporary:
             writer = None
             try:
@@ -183,6 +193,7 @@ class Scorer:
             num_bytes=num_bytes,
             sha256=hashed,
             histogram=added(histograms),
+            features=added(self._counted),
         )
 
 
@@ -212,11 +223,10 @@ def _key(name: str, schema: pl.Schema) -> pl.Expr:
     return pl.col(name).cast(pl.String) if is_coded else pl.col(name)
 
 
-def _scores(artifact: Artifact, encoded: pl.DataFrame) -> list[pl.Series]:
+def _scores(artifact: Artifact, batch: Batch | None) -> list[pl.Series]:
+    """The columns of scores of some rows; of none, they are empty."""
     labels = artifact.layout.labels
-    logits = np.empty((0, len(labels)), dtype=np.float32)
-    if encoded.height:
-        logits = artifact.logits_of(to_batch(encoded, layout=artifact.layout))
+    logits = np.empty((0, len(labels)), dtype=np.float32) if batch is None else artifact.logits_of(batch)
     calibrated = None if artifact.calibration is None else artifact.calibrated(logits)
     columns = []
     for place, label in enumerate(labels):
@@ -230,13 +240,13 @@ def _scores(artifact: Artifact, encoded: pl.DataFrame) -> list[pl.Series]:
 
 
 def _ranked(
-    artifact: Artifact, encoded: pl.DataFrame, keys: pl.DataFrame, *, names: pl.Series, top_k: int
+    artifact: Artifact, batch: Batch | None, keys: pl.DataFrame, *, names: pl.Series, top_k: int
 ) -> pl.DataFrame:
     """The best items of each row, one below the other, with the row's keys; ``names`` has an item by its id."""
     count = top_k + names[FIRST_VALUE_ID:].null_count()  # rows of missing and retired values name no item
     scores, ids = np.empty((0, count), dtype=np.float32), np.empty((0, count), dtype=np.int64)
-    if encoded.height:
-        scores, ids = artifact.best_items(to_batch(encoded, layout=artifact.layout), count=count)
+    if batch is not None:
+        scores, ids = artifact.best_items(batch, count=count)
     row = np.repeat(np.arange(len(ids)), ids.shape[1])
     found = keys[row].with_columns(
         pl.Series("row:place", row), names[ids.ravel()].alias("item"), pl.Series("score", scores.ravel())
