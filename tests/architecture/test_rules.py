@@ -69,7 +69,7 @@ def test_nothing_runs_code_from_data(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "home"), [("torchrec", "lookups"), ("fbgemm_gpu", "lookups"), ("mlflow", "tracking.py")]
+    ("package", "home"), [("torchrec", "lookups"), ("fbgemm_gpu", "lookups"), ("mlflow", "tracking")]
 )
 def test_a_package_has_one_home(package: str, home: str) -> None:
     homes = [
