@@ -35,7 +35,7 @@ from ctrgate.metrics.pooled import PooledRows
 from ctrgate.metrics.recalibration import fit_isotonic, fit_platt
 from ctrgate.models.next_item import Items
 from ctrgate.progress import console
-from ctrgate.tracking import TrackingConfig, open_tracker
+from ctrgate.tracking import DATA, TrackingConfig, open_tracker, place_of
 from ctrgate.training.held_out import held_out
 from ctrgate.training.next_item import items_of
 from ctrgate.training.objective import NextItemConfig
@@ -95,7 +95,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.export.log and after != before:
         tracker = open_tracker(config.tracking, folder=folder.path)
         tracker.start(run_name=config.name, params={}, tags={"ctrgate.artifact": after}, resume=True)
-        tracker.artifact(into, folder=f"artifact/{after[:12]}")
+        tracker.artifact(into, folder=f"{place_of(after)}/{DATA}")
         tracker.end()
     num_bytes = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
     exact = forms["fp32"]

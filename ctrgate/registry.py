@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +14,22 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import unquote, urlparse
 
+from ctrgate.artifact.interface import Interface, needed_packages
 from ctrgate.artifact.manifest import MANIFEST, Manifest, identity
 from ctrgate.errors import ConfigError, CtrgateError
 from ctrgate.masking import masked
-from ctrgate.tracking import RUN_FILE, RUN_TAG, TrackingConfig, connect, database, open_tracker, reason
+from ctrgate.tracking import (
+    DATA,
+    RUN_FILE,
+    RUN_TAG,
+    TrackingConfig,
+    connect,
+    database,
+    open_tracker,
+    place_of,
+    reason,
+    write_pyfunc,
+)
 
 __all__ = ["REFIT_OF", "Alias", "Registry", "Version", "answering", "champion_of", "versions_of"]
 
@@ -43,7 +56,7 @@ class Version:
         artifact: The folder of the artifact: that of the run as long as it is there unchanged, else the store's copy.
         identity: Of the artifact.
         step: Of the checkpoint that was exported.
-        source: Where MLflow keeps the artifact, once the version was promoted.
+        source: Where MLflow keeps the model, once the version was promoted; the artifact is its folder ``artifact``.
         aliases: Those that name it now.
         tags: All of MLflow's, verdict and figures among them.
     """
@@ -170,7 +183,7 @@ class Registry:
         if known is not None:
             return known
         run_id = self._run_id(run)
-        place = f"{self.client.get_run(run_id).info.artifact_uri}/artifact/{name[:12]}"
+        place = f"{self.client.get_run(run_id).info.artifact_uri}/{place_of(name)}"
         step = Manifest.read(artifact).origin.step
         tags = {_IDENTITY: name, _FOLDER: str(run), _STEP: str(step)}
         self.create(self.model, source=place, run_id=run_id, tags=tags)
@@ -197,17 +210,36 @@ class Registry:
         return int(busy(add).version)
 
     def copy(self, version: Version, *, artifact: Path) -> None:
-        """Copy an artifact, tables included, to where the version's source says; once it is there, nothing is done."""
+        """Copy an artifact, tables included, to where the version's source says, as a model that MLflow can serve.
+
+        Once it is there, nothing is done.
+        """
         local = _local(version.source)
-        if version.tags.get(_COPIED) == version.identity and (local is None or (local / MANIFEST).is_file()):
+        copied = None if local is None else local / DATA
+        if version.tags.get(_COPIED) == version.identity and (copied is None or (copied / MANIFEST).is_file()):
             return
-        if local is not None and local.exists() and not _is_whole(local, version.identity):
-            shutil.rmtree(local)  # what a kill left; its files are read-only
-        if local is None or not local.exists():
-            run_id = self.client.get_model_version(self.model, str(version.version)).run_id
-            self.client.log_artifacts(run_id, str(artifact), f"artifact/{version.identity[:12]}")
-        if local is not None:
-            Manifest.read(local)
+        if copied is not None and copied.exists() and not _is_whole(copied, version.identity):
+            shutil.rmtree(copied)  # what a kill left; its files are read-only
+        run_id, place = (
+            self.client.get_model_version(self.model, str(version.version)).run_id,
+            place_of(version.identity),
+        )
+        if copied is None or not copied.exists():
+            self.client.log_artifacts(run_id, str(artifact), f"{place}/{DATA}")
+        asked = Interface.of(artifact)
+        with tempfile.TemporaryDirectory() as folder:
+            files = Path(folder) / "model"
+            write_pyfunc(
+                files,
+                columns=asked.columns,
+                outputs=asked.outputs,
+                params=asked.params,
+                example=asked.example,
+                packages=needed_packages(),
+            )
+            self.client.log_artifacts(run_id, str(files), place)
+        if copied is not None:
+            Manifest.read(copied)
         self.tag(version.version, {_COPIED: version.identity})
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
@@ -238,11 +270,12 @@ class Registry:
         tags = dict(entry.tags)
         run, name, local = tags.get(_FOLDER, ""), tags.get(_IDENTITY, ""), _local(entry.source)
         own = Path(run) / "artifact"
+        copy = None if local is None else local / DATA
         moved = not (own / MANIFEST).is_file() or identity(own) != name
         return Version(
             version=int(entry.version),
             run=run,
-            artifact=str(local if moved and local is not None and (local / MANIFEST).is_file() else own),
+            artifact=str(copy if moved and copy is not None and (copy / MANIFEST).is_file() else own),
             identity=name,
             step=int(tags.get(_STEP, -1)),
             source=entry.source,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ctrgate.artifact.calibration import CALIBRATION, Calibration
 from ctrgate.artifact.forms import Form, RowForm, cpu_flags
+from ctrgate.artifact.interface import ENCODER, GOLDEN, read_golden
 from ctrgate.artifact.lookup import TableLookup
 from ctrgate.artifact.manifest import Manifest, Origin, PartFile, TableSize, identity
 from ctrgate.artifact.parity import Parity, largest_difference
@@ -32,7 +33,6 @@ from ctrgate.errors import ArtifactError, ConfigError, SchemaError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
-from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.layers.catalogue import best_items
 from ctrgate.models.inputs import TablesConfig, plan_inputs
 from ctrgate.models.network import Network
@@ -42,7 +42,7 @@ from ctrgate.progress import warned_of
 
 __all__ = ["Artifact", "Trained", "encode", "seal", "to_batch", "write"]
 
-_ENCODER, _NETWORK, _GOLDEN = "encoder", "network.json", "golden/rows.parquet"
+_NETWORK = "network.json"
 _WEIGHTS, _TABLES, _LOGITS = "network.safetensors", "tables.safetensors", "golden/logits.safetensors"
 _ROWS_AT_ONCE = 16_384
 _Stored = tuple[RowForm, tuple[int, ...]]
@@ -92,7 +92,7 @@ def write(
         tolerance: By how much the golden rows' logits may differ in fp32.
         tables: Their sizes, for the manifest.
     """
-    trained.encoder.save(folder / _ENCODER)
+    trained.encoder.save(folder / ENCODER)
     network = {
         "model": dump(trained.model),
         "tables": dump(trained.tables),
@@ -104,8 +104,8 @@ def write(
     save_file({name: value.contiguous() for name, value in trained.rows.items()}, folder / _TABLES)
     if trained.calibration is not None:
         trained.calibration.write(folder)
-    (folder / _GOLDEN).parent.mkdir()
-    golden.write_parquet(folder / _GOLDEN)
+    (folder / GOLDEN).parent.mkdir()
+    golden.write_parquet(folder / GOLDEN)
     save_file({"logits": torch.from_numpy(logits)}, folder / _LOGITS)
     Manifest.of(
         folder,
@@ -185,15 +185,12 @@ class Artifact:
         """
         folder = Path(folder)
         manifest = Manifest.read(folder)
-        encoder = Encoder.load(folder / _ENCODER)
+        encoder = Encoder.load(folder / ENCODER)
         if encoder.hash != manifest.encoder:
-            raise ArtifactError(f"{folder / _ENCODER} is not the encoder that the manifest names; export the run again")
+            raise ArtifactError(f"{folder / ENCODER} is not the encoder that the manifest names; export the run again")
         forms = {name: size.form for name, size in manifest.tables.items() if size.rows}
         layout, lookup, network, items = _model(folder, encoder, forms=forms)
-        try:
-            golden = pl.read_parquet(folder / _GOLDEN)
-        except (OSError, *UNREADABLE) as error:
-            raise ArtifactError(f"{folder / _GOLDEN} cannot be read: {error}; export the run again") from error
+        golden = read_golden(folder)
         width = len(layout.labels) if items is None else lookup.dim(items.table)
         artifact = cls(
             manifest=manifest,
@@ -298,9 +295,7 @@ class Artifact:
         try:
             difference = self.golden_difference()
         except SchemaError as error:
-            raise ArtifactError(
-                f"{folder / _GOLDEN} does not fit the encoder: {error}; export the run again"
-            ) from error
+            raise ArtifactError(f"{folder / GOLDEN} does not fit the encoder: {error}; export the run again") from error
         if not difference <= tolerance:
             raise ArtifactError(
                 f"{folder} does not score its golden rows as it did when it was exported: the largest difference of a "

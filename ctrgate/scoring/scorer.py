@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import torch
@@ -17,7 +16,6 @@ from ctrgate.artifact.bundle import Artifact, to_batch
 from ctrgate.artifact.forms import Form
 from ctrgate.artifact.snapshot import Counter
 from ctrgate.config import settings
-from ctrgate.contracts import FIRST_VALUE_ID, Batch
 from ctrgate.errors import ArtifactError, DataError
 from ctrgate.features.checks import check_values
 from ctrgate.features.dataset import DatasetConfig
@@ -25,9 +23,8 @@ from ctrgate.features.layout import role_column
 from ctrgate.features.rawfile import ROW, UNREADABLE
 from ctrgate.features.sources import RawReader, Source
 from ctrgate.files import atomic_file, checksum
-from ctrgate.metrics.calibration import sigmoid
 from ctrgate.metrics.histogram import Counts, added, counts
-from ctrgate.models.next_item import HISTORIES_AT_ONCE
+from ctrgate.scoring.answers import item_names, ranked, rows_at_once, scores
 from ctrgate.scoring.units import Unit, cut, sizes
 
 __all__ = ["Order", "Part", "Scorer", "part_name"]
@@ -101,14 +98,12 @@ class Scorer:
         if self.artifact.identity != order.identity:
             raise ArtifactError(f"{order.artifact} was replaced by another model while the job ran; run it again")
         self._reader = RawReader(order.dataset, encoder=self.artifact.encoder)
-        items, snapshot = self.artifact.items, self.artifact.snapshot
+        snapshot = self.artifact.snapshot
         bins = {} if snapshot is None else {name: of.bins for name, of in snapshot.columns.items()}
         self._counter = Counter(bins, layout=self.artifact.layout)
         self._counted: list[Counts] = []
-        self._batch_rows = order.batch_rows if items is None else min(order.batch_rows, HISTORIES_AT_ONCE)
-        self._names = pl.Series()
-        if items is not None:
-            self._names = self.artifact.encoder.decode(items.target, pl.Series(range(items.num_rows)))
+        self._batch_rows = rows_at_once(self.artifact, order.batch_rows)
+        self._names = item_names(self.artifact)
 
     def parts(self, task: Sequence[Unit], *, advance: Callable[[int], None]) -> Iterator[Part]:
         """Score units of one file that follow one another, and give each part once it is in its place for good.
@@ -155,11 +150,13 @@ class Scorer:
                 batch = to_batch(rows, layout=artifact.layout) if rows.height else None
                 if batch is not None:
                     self._counted.append(self._counter(batch))
-                if artifact.items is None:
-                    scored = found.with_columns(_scores(artifact, batch))
-                else:
-                    scored = _ranked(artifact, batch, found, names=self._names, top_k=self.order.top_k)
-                _check(scored, path=path, first=start, num_rows=rows.height)
+                try:
+                    if artifact.items is None:
+                        scored = found.with_columns(scores(artifact, batch, first=start))
+                    else:
+                        scored = ranked(artifact, batch, found, names=self._names, top_k=self.order.top_k, first=start)
+                except DataError as error:
+                    raise DataError(f"{path}: {error}") from error
                 yield scored
                 advance(rows.height)
                 start += rows.height
@@ -197,20 +194,6 @@ class Scorer:
         )
 
 
-def _check(scored: pl.DataFrame, *, path: str, first: int, num_rows: int) -> None:
-    """Refuse scores that are no numbers: a value of the row is beyond what the network can reckon with."""
-    columns = [name for name in scored.columns if name == "score" or name.startswith("score:")]
-    wrong = scored.select(pl.any_horizontal(pl.col(columns).is_nan()).arg_true()).to_series()
-    if len(wrong):
-        place = (
-            f"row {first + wrong[0]}" if scored.height == num_rows else f"a row from {first} to {first + num_rows - 1}"
-        )
-        raise DataError(
-            f"{path}: {place} (counted from 0) has a score that is no number, as one of its values is too large for "
-            "float32 once it is scaled; correct it, or leave the row out"
-        )
-
-
 def _told(path: str, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     try:
         yield from frames
@@ -221,39 +204,6 @@ def _told(path: str, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 def _key(name: str, schema: pl.Schema) -> pl.Expr:
     is_coded = isinstance(schema[name], pl.Categorical | pl.Enum)
     return pl.col(name).cast(pl.String) if is_coded else pl.col(name)
-
-
-def _scores(artifact: Artifact, batch: Batch | None) -> list[pl.Series]:
-    """The columns of scores of some rows; of none, they are empty."""
-    labels = artifact.layout.labels
-    logits = np.empty((0, len(labels)), dtype=np.float32) if batch is None else artifact.logits_of(batch)
-    calibrated = None if artifact.calibration is None else artifact.calibrated(logits)
-    columns = []
-    for place, label in enumerate(labels):
-        ending = f":{label}" if len(labels) > 1 else ""
-        logit = logits[:, place].astype(np.float64)
-        columns.append(pl.Series(f"score{ending}", sigmoid(logit)))
-        columns.append(pl.Series(f"logit{ending}", logits[:, place]))
-        if calibrated is not None:
-            columns.append(pl.Series(f"calibrated{ending}", calibrated[:, place]))
-    return columns
-
-
-def _ranked(
-    artifact: Artifact, batch: Batch | None, keys: pl.DataFrame, *, names: pl.Series, top_k: int
-) -> pl.DataFrame:
-    """The best items of each row, one below the other, with the row's keys; ``names`` has an item by its id."""
-    count = top_k + names[FIRST_VALUE_ID:].null_count()  # rows of missing and retired values name no item
-    scores, ids = np.empty((0, count), dtype=np.float32), np.empty((0, count), dtype=np.int64)
-    if batch is not None:
-        scores, ids = artifact.best_items(batch, count=count)
-    row = np.repeat(np.arange(len(ids)), ids.shape[1])
-    found = keys[row].with_columns(
-        pl.Series("row:place", row), names[ids.ravel()].alias("item"), pl.Series("score", scores.ravel())
-    )
-    found = found.filter(pl.col("score").is_finite() & pl.col("item").is_not_null())
-    found = found.insert_column(keys.width, found.select(rank=pl.int_range(1, pl.len() + 1).over("row:place"))["rank"])
-    return found.filter(pl.col("rank") <= top_k).drop("row:place")
 
 
 def _regrouped(frames: Iterable[pl.DataFrame], num_rows: int) -> Iterator[pl.DataFrame]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ctrgate.artifact.forms import Form
+from ctrgate.artifact.interface import TOP_K
 from ctrgate.config import Place, settings
 from ctrgate.features.dataset import Places
 
@@ -32,7 +33,7 @@ class ScoreSettings:
     unit_rows: Annotated[int, Field(ge=1)] = 262_144
     """Rows of one part of the scores, the unit that is done again after a kill; of Parquet, whole row groups that have
     at least as many."""
-    top_k: Annotated[int, Field(ge=1)] = 10
+    top_k: Annotated[int, Field(ge=1)] = TOP_K
     """Items per row, for a model that ranks items."""
     processes: Annotated[int, Field(ge=1)] = 1
     """Processes that score side by side; scores do not depend on their number."""

@@ -11,23 +11,28 @@ from ctrgate.masking import masked
 from ctrgate.new_store import make_whole
 from ctrgate.tracking.settings import TrackingConfig
 
-__all__ = ["connect", "database", "probe", "reason"]
+__all__ = ["connect", "database", "probe", "quiet", "reason"]
 
 
 def connect(config: TrackingConfig) -> Any:
     """An MLflow client that is quiet, asks no one else, and gives up soon; MLflow reads these from the environment."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    quiet()
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(config.timeout_seconds)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the sending thread tries again
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     path = database(config.uri)
     if path is not None:
         make_whole(path, lambda place: MlflowClient(place, place).search_experiments(max_results=1))
     uri = config.uri if path is None else f"sqlite:///{path}"
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def quiet() -> None:
+    """Keep MLflow from telling what it does, to the user or to its makers; before it is first imported."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def database(uri: str) -> Path | None:

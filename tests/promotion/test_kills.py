@@ -73,7 +73,7 @@ def everything(world: Any) -> dict[str, Any]:
         "files": {
             f"{path.parent.name}/{path.name}": path.read_text() for path in files if path.name != "mlflow_run.json"
         },
-        "copied": sorted(path.name for path in Path(registry.config.artifacts).glob("*/artifacts/artifact/*")),
+        "copied": sorted(path.name for path in Path(registry.config.artifacts).glob("*/artifacts/model/*")),
         "charts": [
             registry.client.get_run(registry.client.get_model_version("small", str(each.version)).run_id).data.metrics
             for each in registry.versions()

@@ -46,10 +46,10 @@ def test_a_promotion_is_told_by_its_record_the_version_and_the_run(world: Any) -
     run = client.get_run(client.get_model_version("small", "2").run_id)
     assert run.data.metrics["promotion/auc/value"] == 0.002
     assert run.data.metrics["promotion/promoted"] == 1
-    copied = Path(champion.source)
+    copied = Path(champion.source) / "artifact"
     assert identity(copied) == champion.identity
     Manifest.read(copied)
-    (logged,) = (path for path in copied.parents[1].rglob("promotion.json"))
+    (logged,) = (path for path in copied.parents[2].rglob("promotion.json"))
     assert json.loads(logged.read_text()) == record
     assert champion.artifact == str(world.folder / "runs/second/artifact")
 
@@ -188,13 +188,13 @@ def test_a_damaged_artifact_or_none_is_refused(world: Any) -> None:
 def test_a_copy_that_was_cut_short_is_made_again(world: Any) -> None:
     world.promote("first")
     version = world.registry.version(1)
-    shutil.rmtree(Path(version.source) / "encoder")
+    shutil.rmtree(Path(version.source) / "artifact" / "encoder")
     world.registry.copy(version, artifact=Path(version.artifact))  # marked as copied: left alone
     world.registry.tag(1, {"ctrgate.copied": "no"})
     world.registry.copy(world.registry.version(1), artifact=Path(version.artifact))
-    Manifest.read(Path(version.source))
+    Manifest.read(Path(version.source) / "artifact")
     shutil.rmtree(world.folder / "runs/first")
-    assert world.champion.artifact == version.source  # the run is gone, its copy serves
+    assert world.champion.artifact == f"{version.source}/artifact"  # the run is gone, its copy serves
 
 
 def test_without_a_store_that_answers_nothing_is_decided_and_passwords_are_not_told(world: Any) -> None:

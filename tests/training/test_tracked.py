@@ -37,7 +37,7 @@ def test_one_mlflow_run_holds_what_the_verbs_made(write_run: Callable[..., Path]
 
     written = yaml.safe_load(Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text())
     assert written["model"]["name"] == "final_mlp"  # evaluate and export have added to the run and left it
-    kept = f"artifact/{exported['identity'][:12]}"
+    kept = f"model/{exported['identity'][:12]}/artifact"
     assert {
         "config.yaml",
         "figures/learning_curve.png",

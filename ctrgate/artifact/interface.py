@@ -1,0 +1,99 @@
+"""What an exported model asks of raw rows and what it answers, read from its folder without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+
+from ctrgate.artifact.calibration import CALIBRATION
+from ctrgate.artifact.manifest import Manifest
+from ctrgate.errors import ArtifactError
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.kinds import Bag, Feature, SequenceFeature, columns_read
+
+__all__ = ["ENCODER", "GOLDEN", "RANKED", "TOP_K", "Interface", "needed_packages", "probability_columns", "read_golden"]
+
+ENCODER, GOLDEN = "encoder", "golden/rows.parquet"
+RANKED = ("row", "rank", "item", "score")
+"""What a model that ranks items gives, several rows for each."""
+TOP_K = 10
+"""How many, unless it is told."""
+_PACKAGES = ("torch", "numpy", "polars", "pyarrow", "pydantic", "PyYAML", "rich", "safetensors")
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """The columns of a model.
+
+    Args:
+        columns: The raw columns that it reads, with their types: integers or text for categories as they were learnt,
+            floats for numbers, lists for bags, histories and vectors, text for those that are split.
+        outputs: What it answers: probabilities by label, or ``RANKED``.
+        example: A few made-up rows.
+    """
+
+    columns: Mapping[str, pl.DataType]
+    outputs: tuple[str, ...]
+    example: pl.DataFrame
+
+    @property
+    def params(self) -> Mapping[str, int]:
+        """What it may be told besides rows, with defaults."""
+        return {"top_k": TOP_K} if self.outputs == RANKED else {}
+
+    @classmethod
+    def of(cls, folder: Path) -> Interface:
+        """The interface of an exported folder.
+
+        Raises:
+            ConfigError: Where there is no artifact.
+            ArtifactError: Where it is damaged.
+        """
+        manifest, golden = Manifest.read(folder), read_golden(folder)
+        features = Encoder.load(folder / ENCODER).features
+        split = {column for each in features if _splits(each) for column in columns_read(each, scoring=True)}
+        calibrated = CALIBRATION in manifest.parts
+        fewest_nulls = golden.select(order=pl.sum_horizontal(pl.all().is_null()).arg_sort())["order"]
+        return cls(
+            columns={name: pl.String() if name in split else kind for name, kind in golden.schema.items()},
+            outputs=probability_columns(manifest.labels, calibrated=calibrated) if manifest.labels else RANKED,
+            example=golden[fewest_nulls[:_EXAMPLES]],
+        )
+
+
+def probability_columns(labels: Sequence[str], *, calibrated: bool) -> tuple[str, ...]:
+    """``score`` and, where a curve was fitted, ``calibrated``; with several labels, ``score:LABEL`` and so on.
+
+    Example:
+        >>> probability_columns(["click", "buy"], calibrated=False)
+        ('score:click', 'score:buy')
+    """
+    names = ("score", "calibrated") if calibrated else ("score",)
+    endings = [f":{label}" for label in labels] if len(labels) > 1 else [""]
+    return tuple(f"{name}{ending}" for ending in endings for name in names)
+
+
+def needed_packages() -> tuple[str, ...]:
+    """All that scoring needs besides ctrgate, in the versions installed here; without those of a local build."""
+    return tuple(f"{name}=={version(name).partition('+')[0]}" for name in _PACKAGES)
+
+
+def read_golden(folder: Path) -> pl.DataFrame:
+    """The made-up rows that an artifact is checked by.
+
+    Raises:
+        ArtifactError: They cannot be read.
+    """
+    try:
+        return pl.read_parquet(folder / GOLDEN)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{folder / GOLDEN} cannot be read: {error}; export the run again") from error
+
+
+def _splits(feature: Feature) -> bool:
+    return isinstance(feature, Bag | SequenceFeature) and bool(feature.separator)
