@@ -40,6 +40,7 @@ VERBS = (
     "rollback",
     "reproduce",
     "score",
+    "sync",
     "doctor",
 )
 ALIASES = {"predict": "score"}

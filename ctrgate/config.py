@@ -84,12 +84,14 @@ Place = Annotated[str, AfterValidator(expand)]
 def load(path: str | Path, into: type[T], overrides: Sequence[str] = ()) -> T:
     """Read the sections of a run file that ``into`` declares, with ``section.key=value`` overrides applied.
 
-    A section whose value names a ``.yaml`` file is read from that file, relative to the run file.
+    A section whose value names a ``.yaml`` file is read from that file, relative to the run file. A run's folder stands
+    for its ``config.yaml``.
 
     Raises:
         ConfigError: With every fault of the file at once, each with its path and, for a misspelt name, a suggestion.
     """
     path = Path(path)
+    path = path / "config.yaml" if path.is_dir() else path
     raw = _read(path)
     faults = [_unknown(name, SECTIONS) for name in raw if name not in SECTIONS]
     for override in overrides:

@@ -31,6 +31,7 @@ def connect(config: TrackingConfig) -> Any:
 def quiet() -> None:
     """Keep MLflow from telling what it does, to the user or to its makers; before it is first imported."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -56,7 +57,9 @@ def probe(config: TrackingConfig) -> str | None:
 
 def reason(error: BaseException) -> str:
     """The first cause, in short: "Connection refused", not the three layers of libraries that report it."""
+    unknown = getattr(error, "error_code", "") == "UNAUTHENTICATED"
     while (inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
         error = inner
     text = masked(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= 240 else text[:237] + "…"
+    text = text if len(text) <= 240 else text[:237] + "…"
+    return f"{text}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or _TOKEN" if unknown else text

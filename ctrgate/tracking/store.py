@@ -20,7 +20,12 @@ _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"
 
 
 class Store:
-    """Records to MLflow calls. Sending a record again changes nothing, so that a broken connection does no harm."""
+    """Records to MLflow calls; sending one again that is there already changes nothing.
+
+    Args:
+        config: The store.
+        folder: The run's, to which the paths of artifacts are relative.
+    """
 
     def __init__(self, config: TrackingConfig, folder: Path) -> None:
         self._config, self._folder = config, folder
@@ -103,7 +108,7 @@ class Store:
 
         values = record["values"].items()
         metrics = [Metric(_key(name), value, record["time_ms"], record["step"]) for name, value in values]
-        self._mlflow.log_batch(run, metrics=metrics)
+        self._mlflow.log_batch(run, metrics=metrics)  # a point of the same time, step and value is kept once
 
     def _send_artifact(self, run: str, record: Mapping[str, Any]) -> None:
         path = self._folder / record["path"]

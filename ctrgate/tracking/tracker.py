@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ctrgate.config import to_yaml
 from ctrgate.files import write_json
@@ -18,7 +18,7 @@ from ctrgate.masking import masked
 from ctrgate.progress import warned_of
 from ctrgate.tracking.client import reason
 from ctrgate.tracking.settings import TrackingConfig
-from ctrgate.tracking.spool import SPOOL, open_spool
+from ctrgate.tracking.spool import SPOOL, Record, Spool
 from ctrgate.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -97,17 +97,17 @@ class _MlflowTracker:
 
     def __init__(self, config: TrackingConfig, folder: Path) -> None:
         self._config, self._folder = config, folder
-        self._spool: IO[str] | None = None
-        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._sent = 0
+        self._spool: Spool | None = None
+        self._waiting: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._num_sent = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._send_all, name="mlflow", daemon=True)
         self._run = ""
 
     def start(self, *, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], resume: bool = False) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._spool, unsent = open_spool(self._folder)
-        for record in unsent:
+        self._spool = Spool(self._folder)
+        for record in self._spool.unsent:
             self._waiting.put(record)
         run_file = self._folder / RUN_FILE
         if resume and run_file.exists():
@@ -142,33 +142,34 @@ class _MlflowTracker:
         self._waiting.put(None)
         self._closing.set()
         before = -1
-        while self._thread.is_alive() and before != self._sent:  # as long as something gets through
-            before = self._sent
+        while self._thread.is_alive() and before != self._num_sent:  # as long as something gets through
+            before = self._num_sent
             self._thread.join(timeout=3.0 * self._config.timeout_seconds)
-        if self._waiting.empty() and not self._thread.is_alive():
-            (self._folder / SPOOL).unlink()
-        else:
-            warned_of(f"MLflow has not got all of this run; the rest is kept in {self._folder / SPOOL}")
+        all_sent = self._waiting.empty() and not self._thread.is_alive()
+        if not all_sent:
+            place = self._folder / SPOOL
+            warned_of(f"MLflow has not got all of this run; the rest is kept in {place}, ctrgate sync sends it")
         if self._spool is not None:
-            self._spool.close()
+            self._spool.close(remove=all_sent)
 
     def _add(self, kind: str, content: Mapping[str, Any]) -> None:
         if self._spool is None:
             raise RuntimeError("start the tracker first")
-        record = {"run": self._run, "kind": kind, "time_ms": time.time_ns() // 1_000_000, **content}
-        self._spool.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        self._spool.flush()
-        self._waiting.put(record)
+        head = {"run": self._run, "kind": kind, "time_ms": time.time_ns() // 1_000_000}
+        self._waiting.put(self._spool.add({**head, **content}))
 
     def _send_all(self) -> None:
         """Send records in order; stop at the end of the run, or when it ends while the store does not answer."""
+        assert self._spool is not None
         store, warned = Store(self._config, self._folder), False
         while (record := self._waiting.get()) is not None:
             while True:
                 last_try = self._closing.is_set()
                 try:
                     store.send(record)
-                    self._sent += 1
+                    if not self._spool.sent(record):
+                        return  # ``end`` could not wait for this answer
+                    self._num_sent += 1
                     break
                 except Exception as error:  # tracking must never end a training  # noqa: BLE001
                     if not warned:

@@ -38,6 +38,7 @@ def loaded_by(code: str) -> set[str]:
         ("import ctrgate.rollback", set()),
         ("import ctrgate.doctor", set()),
         ("import ctrgate.tracking", set()),
+        ("import ctrgate.sync", set()),
         ("import ctrgate.score", {"torch"}),
     ],
 )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,8 @@ import pytest
 
 from ctrgate.registry import Registry
 from ctrgate.succession import moves_of, settle
-from ctrgate.tracking import TrackingConfig, probe
+from ctrgate.tracking import TrackingConfig
+from tests.tracking.server import served
 
 RACER = Path(__file__).with_name("racer.py")
 
@@ -75,26 +73,8 @@ def test_of_two_commands_at_once_one_wins_and_the_other_is_held(world: Any) -> N
 def server(empty_store: Path, tmp_path: Path) -> Iterator[TrackingConfig]:
     """A real MLflow server of several processes."""
     shutil.copy(empty_store, tmp_path / "server.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-    command += ["--artifacts-destination", str(tmp_path / "served")]
-    log = (tmp_path / "server.log").open("w")
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0)
-    tracking = TrackingConfig(uri=f"http://127.0.0.1:{port}", timeout_seconds=60)
-    try:
-        give_up = time.monotonic() + 120
-        while probe(tracking) is not None:
-            assert time.monotonic() < give_up, (tmp_path / "server.log").read_text()[-2_000:]
-            time.sleep(1)
-        yield tracking
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=30)
-        log.close()
+    with served(tmp_path, workers=2) as server:
+        yield server.tracking
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ctrgate.config import settings as settings_class
 from ctrgate.errors import ConfigError
 from ctrgate.progress import console
 from ctrgate.tracking import SPOOL, Tracker, TrackingConfig, flatten, open_tracker, probe, sync
+from ctrgate.tracking.store import Store
 
 
 @settings_class
@@ -130,9 +132,47 @@ def test_a_dead_server_neither_stalls_nor_stops_and_the_replay_equals_direct_log
     assert not (moved / SPOOL).exists()
     assert logged(store, "replayed") == EXPECTED
     (moved / SPOOL).write_text(spool, encoding="utf-8")
-    sync(store, folder=moved)
+    assert sync(store, folder=moved) == 0  # it is known that all was sent
+    (moved / SPOOL).write_text(spool, encoding="utf-8")
+    (moved / "mlflow_sent").unlink()
+    assert sync(store, folder=moved) == 8
     assert logged(store, "replayed") == EXPECTED  # sent twice, there once
-    assert sync(store, folder=moved) == 0
+
+
+@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_replay_that_is_killed_at_any_record_and_run_again_sends_each_once(
+    store: TrackingConfig, dead: TrackingConfig, tmp_path: Path, place: int, when: str
+) -> None:
+    folder = tmp_path / f"{when}{place}"
+    log_a_run(open_tracker(dead, folder=folder), folder)
+    told: list[int] = []
+
+    def killed(self: Store, record: Mapping[str, Any]) -> None:
+        told.append(record["number"])
+        if len(told) == place + 1 and when == "before":
+            raise KeyboardInterrupt
+        send(self, record)
+        if len(told) == place + 1:
+            raise KeyboardInterrupt
+
+    send = Store.send
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "send", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sync(store, folder=folder)
+    assert told == list(range(1, place + 2))
+    assert sync(store, folder=folder) == 8 - place  # the one that it was killed at is sent again
+    assert logged(store, folder.name) == EXPECTED
+
+
+def test_a_record_may_hold_any_text(store: TrackingConfig, dead: TrackingConfig, tmp_path: Path) -> None:
+    odd = "a\u2028b\x85c\nd"
+    tracker = open_tracker(dead, folder=tmp_path / "text")
+    tracker.start(run_name="text", params={"odd": odd}, tags={})
+    tracker.end()
+    sync(store, folder=tmp_path / "text")
+    assert logged(store, "text")["params"] == {"odd": odd}
 
 
 def test_every_call_of_a_training_returns_at_once_though_the_server_hangs(tmp_path: Path) -> None:
