@@ -14,6 +14,7 @@ from ctrgate.artifact.manifest import Manifest
 from ctrgate.errors import ArtifactError
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds import Bag, Feature, SequenceFeature, columns_read
+from ctrgate.features.rawfile import UNREADABLE
 
 __all__ = ["ENCODER", "GOLDEN", "RANKED", "TOP_K", "Interface", "needed_packages", "probability_columns", "read_golden"]
 
@@ -91,7 +92,7 @@ def read_golden(folder: Path) -> pl.DataFrame:
     """
     try:
         return pl.read_parquet(folder / GOLDEN)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise ArtifactError(f"{folder / GOLDEN} cannot be read: {error}; export the run again") from error
 
 

@@ -16,6 +16,7 @@ from ctrgate.comparison.rows import Rows, check_same
 from ctrgate.comparison.side import Kind, Side
 from ctrgate.config import load, settings
 from ctrgate.errors import ConfigError, DataError
+from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.files import checksum
 from ctrgate.progress import console
 
@@ -157,7 +158,7 @@ def _read(file: Path, rows: Rows, *, column: str, remedy: str) -> NDArray[np.flo
 def _columns(file: Path) -> list[str]:
     try:
         return pl.scan_parquet(file).collect_schema().names()
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise DataError(f"{file} is no Parquet file that can be read: {error}") from error
 
 

@@ -15,6 +15,7 @@ from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds import columns_read
 from ctrgate.features.partial import features_json
+from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.features.roles import SPLIT, check_roles, count_rows
 from ctrgate.features.sources import Source, check_agreement, named_files, read_raw
 from ctrgate.validation.checks import Book, check_profile, check_unseen
@@ -226,7 +227,7 @@ def _check_values(dataset: DatasetConfig, sources: Sequence[Source], *, book: Bo
     for source in sources:
         whole = True
         for error in [] if _schema_faults(dataset, source) else _value_faults(dataset, source):
-            if isinstance(error.__cause__, pl.exceptions.PolarsError):
+            if isinstance(error.__cause__, UNREADABLE):
                 whole = False
                 _write_error(error, source.path, book)
                 break
