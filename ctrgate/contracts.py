@@ -174,6 +174,7 @@ class Fields:
         - order: the schema's fields in the schema's order, known once numbers and vectors are projected
         - groups: ``(B,)`` int64, the user of each row where the batch tells it, else None; for terms in training, and
           never for what a row is answered
+        - blocks: ``(B, sum of D)`` for keys whose rows already lie side by side, so that ``flat`` need not put them there
     """
 
     rows: Mapping[str, Tensor]
@@ -182,6 +183,7 @@ class Fields:
     sequences: Mapping[str, Sequence] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     groups: Tensor | None = None
+    blocks: Mapping[tuple[str, ...], Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         """One field, ``(B, D)``."""
@@ -198,7 +200,12 @@ class Fields:
     @property
     def flat(self) -> Tensor:
         """The schema's fields side by side, ``(B, sum of D)``."""
-        return torch.cat([self.rows[name] for name in self.order], dim=1)
+        parts, place = [], 0
+        while place < len(self.order):
+            names = next((names for names in self.blocks if self.order[place : place + len(names)] == names), None)
+            parts.append(self.rows[self.order[place]] if names is None else self.blocks[names])
+            place += 1 if names is None else len(names)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     @property
     def stacked(self) -> Tensor:

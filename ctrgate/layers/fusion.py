@@ -38,11 +38,14 @@ class BilinearFusion(nn.Module):
         nn.init.xavier_normal_(self.bilinear)
 
     def forward(self, stream1: Tensor, stream2: Tensor) -> Tensor:
-        heads, outputs = self.num_heads, self.num_outputs
-        chunks1 = stream1.view(-1, heads, self._dims[0])  # (B, H, h1/H)
-        chunks2 = stream2.view(-1, heads, self._dims[1])  # (B, H, h2/H)
-        weight = self.bilinear.view(heads, self._dims[0], outputs * self._dims[1])
-        crossed = torch.einsum("bhi,hij->bhj", chunks1, weight).view(-1, heads, outputs, self._dims[1])
-        bilinear = (crossed * chunks2.unsqueeze(2)).sum(dim=(1, 3))
+        # One product per head on slices as they lie; a batched product would copy both streams to bring heads first.
+        weights = self.bilinear.view(self.num_heads, self._dims[0], self.num_outputs, self._dims[1]).unbind(0)
+        chunks = stream1.split(self._dims[0], dim=1)
+        crossed = [chunk @ weight.flatten(1) for chunk, weight in zip(chunks, weights, strict=True)]
+        if self.num_outputs == 1:
+            bilinear = (torch.cat(crossed, dim=1) * stream2).sum(dim=1, keepdim=True)
+        else:
+            by_head = torch.stack(crossed, dim=1).view(-1, self.num_heads, self.num_outputs, self._dims[1])
+            bilinear = (by_head * stream2.view(-1, self.num_heads, 1, self._dims[1])).sum(dim=(1, 3))
         result: Tensor = self.linear1(stream1) + self.linear2(stream2) + bilinear
         return result

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ctrgate.layers.linear import square_linear, xavier_linear
 
@@ -65,8 +66,11 @@ class ContextGate(nn.Module):
 
     def factor(self, context: Tensor | None) -> Tensor:
         """The factors alone: ``(B, D)``, or ``(1, D)`` without context; between 0 and 2."""
-        source = self.empty_context if context is None else context
-        return 2 * torch.sigmoid(self.output(torch.relu(self.hidden(source))))
+        if context is not None:
+            return 2 * torch.sigmoid(self.output(torch.relu(self.hidden(context))))
+        with torch.no_grad(), torch.autocast(self.output.bias.device.type, enabled=False):
+            constant = functional.linear(torch.relu(self.hidden(self.empty_context)), self.output.weight)
+        return 2 * torch.sigmoid(constant + self.output.bias)
 
     def untrained(self) -> dict[str, str]:
         """Parameters that get no gradient, with the reason."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ctrgate.layers.dice import Dice
 from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
@@ -48,7 +49,7 @@ class Mlp(nn.Module):
         batch_norm: Whether blocks normalise over the batch.
 
     Shape:
-        - inputs: ``(B, input_dim)``
+        - inputs: ``(B, input_dim)``; factor: ``(1, input_dim)`` or ``(B, input_dim)``
         - returns: ``(B, out_dim)``
 
     Example:
@@ -86,6 +87,18 @@ class Mlp(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.out_dim = width
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        result: Tensor = self.blocks(inputs)
+    def forward(self, inputs: Tensor, factor: Tensor | None = None) -> Tensor:
+        """The last block's output, of ``inputs * factor`` where a factor is given.
+
+        A factor that is the same for all rows is taken into the first weight, ``(x * g) W' = x (W * g)'``: no row is
+        multiplied, and its gradient is a sum over a weight, not over a batch.
+        """
+        if factor is None:
+            result: Tensor = self.blocks(inputs)
+            return result
+        first = self.blocks[0]
+        if factor.size(0) != 1 or not isinstance(first, nn.Linear):
+            return self.forward(inputs * factor)
+        hidden = functional.linear(inputs, first.weight * factor, first.bias)
+        result = self.blocks[1:](hidden)
         return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -76,11 +76,15 @@ class Lookups(nn.Module):
         """The looked-up fields and sequences, with the batch's numbers and vectors as they are."""
         dims = self._dims
         found: dict[str, Tensor] = {}
+        blocks: dict[tuple[str, ...], Tensor] = {}
         unpooled: set[str] = set()
         complete = self._with_empty(batch)
         for group in self._each_group():
             if batch.num_rows or isinstance(group, ShardedPooled | ShardedUnpooled):
-                found |= group(complete)
+                read = group(complete)
+                found |= read
+                if isinstance(group, PooledDense | PooledFused):
+                    blocks |= self._blocks(group, read)
             else:  # TorchRec takes no batch without rows
                 found |= {lookup.name: batch.numbers.new_zeros(0, dims[lookup.table]) for lookup in group.lookups}
             if isinstance(group, UnpooledDense | UnpooledFused):
@@ -92,7 +96,16 @@ class Lookups(nn.Module):
             found = {
                 name: rows if name in kept else functional.dropout(rows, self.dropout) for name, rows in found.items()
             }
-        return assemble(batch, lookups, found=found, unpooled=unpooled)
+        return replace(assemble(batch, lookups, found=found, unpooled=unpooled), blocks=blocks)
+
+    def _blocks(self, group: Group, read: Mapping[str, Tensor]) -> dict[tuple[str, ...], Tensor]:
+        """What a pooled group has found as the one tensor that it is in, where that is what the network is to see."""
+        dense = all(lookup.pooling == "sum" and lookup.table in self._dims for lookup in group.lookups)
+        whole = next(iter(read.values()))._base
+        if whole is None or not dense or (self.training and self.dropout):
+            return {}
+        widths = sum(self._dims[lookup.table] for lookup in group.lookups)
+        return {tuple(read): whole} if whole.size(1) == widths else {}
 
     def _with_empty(self, batch: Batch) -> Batch:
         """The batch with no ids in the columns that it may lack: TorchRec's collections take all of theirs or none."""

@@ -13,6 +13,7 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
 from ctrgate.layers.fusion import BilinearFusion
 from ctrgate.layers.gates import ContextGate
+from ctrgate.layers.linear import cast_once
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
 
@@ -81,15 +82,16 @@ class FinalMLP(nn.Module):
         )
 
     def forward(self, fields: Fields) -> Output:
-        flat = fields.flat
-        stream1 = self.mlp1(self._gated(flat, fields, gate="gate1"))
-        stream2 = self.mlp2(self._gated(flat, fields, gate="gate2"))
+        flat = cast_once(fields.flat)
+        stream1 = self.mlp1(flat, self._factor(fields, gate="gate1"))
+        stream2 = self.mlp2(flat, self._factor(fields, gate="gate2"))
         return Output(logits=self.fusion(stream1, stream2))
 
-    def _gated(self, flat: Tensor, fields: Fields, *, gate: str) -> Tensor:
+    def _factor(self, fields: Fields, *, gate: str) -> Tensor | None:
+        """What a stream's gate multiplies the flat embedding by: a row's own factors, or one for all of them."""
         if gate not in self.gates:
-            return flat
+            return None
         names = self.contexts[gate]
         context = torch.cat([fields.lookup(gate, name) for name in names], dim=1) if names else None
-        result: Tensor = self.gates[gate](flat, context)
+        result: Tensor = self.gates[gate].factor(context)
         return result

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
@@ -43,13 +44,23 @@ class Network(nn.Module):
             for item in inputs.projected
         )
         self.body = config.build(inputs)
+        self._of_numbers: dict[int, list[int]] = {}  # by width the places of numbers, which are projected together
+        for place, item in enumerate(inputs.projected):
+            if not item.width:
+                self._of_numbers.setdefault(item.dim, []).append(place)
 
     def forward(self, fields: Fields) -> Output:
-        rows = dict(fields.rows)
+        rows, blocks = dict(fields.rows), dict(fields.blocks)
+        for dim, places in self._of_numbers.items():
+            items = [self._inputs.projected[place] for place in places]
+            weights = torch.cat([self.projections[place].weight for place in places])  # (n, D)
+            projected = fields.numbers[:, [item.index for item in items], None] * weights
+            rows.update(zip((item.key for item in items), projected.unbind(1), strict=True))
+            blocks[tuple(item.key for item in items)] = projected.view(-1, dim * len(items))
         for item, projection in zip(self._inputs.projected, self.projections, strict=True):
-            source: Tensor = fields.vectors[item.column] if item.width else fields.numbers[:, item.index, None]
-            rows[item.key] = projection(source)
-        output: Output = self.body(replace(fields, rows=rows, order=self._inputs.order))
+            if item.width:
+                rows[item.key] = projection(fields.vectors[item.column])
+        output: Output = self.body(replace(fields, rows=rows, blocks=blocks, order=self._inputs.order))
         return output
 
     def untrained(self) -> dict[str, str]:

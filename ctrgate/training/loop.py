@@ -150,7 +150,7 @@ class Fit:
         started = time.monotonic()
         with bar(f"epoch {progress.epoch + 1}", total=self.train.num_rows - before) as shown:
             for batch in prefetch(self.train.batches(order)):
-                done = self._step(batch, asked=stop.asked)
+                done = self.step(batch, asked=stop.asked)
                 total += done.loss * done.num_rows
                 progress.rows += done.num_rows
                 progress.batch += 1
@@ -171,7 +171,13 @@ class Fit:
         self._sum_up(total)
         return (progress.rows - before) / max(time.monotonic() - started, 1e-9)
 
-    def _step(self, batch: Batch, *, asked: bool) -> _Done:
+    def step(self, batch: Batch, *, asked: bool = False) -> Done:
+        """One step on one batch, of ``progress.step``, which it leaves as it is.
+
+        Args:
+            batch: Of the train rows.
+            asked: Whether this process was asked to stop.
+        """
         if self.tables.unknown_share:
             batch = replace_by_unknown(batch, share=self.tables.unknown_share)
         num_rows, scale, examples = batch.num_rows, None, 1.0
@@ -192,7 +198,7 @@ class Fit:
         if self._gates is not None and self.select is not None:
             penalty = penalty + selection_loss(self._gates, penalty=self.select.penalty)
         self.optimizer.step(loss + penalty, number=self.progress.step)
-        return _Done(loss=loss.detach(), num_rows=num_rows, asked=asked)
+        return Done(loss=loss.detach(), num_rows=num_rows, asked=asked)
 
     def _show(self, shown: Bar, num_rows: int, total: torch.Tensor) -> None:
         now = self.progress.step % 20 == 0  # reading the loss waits for the step
@@ -265,7 +271,7 @@ def replace_by_unknown(batch: Batch, *, share: float) -> Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Done:
+class Done:
     """A step: its loss (over workers, the mean of theirs is the batch's), the rows of the global batch, and whether any
     worker was asked to stop."""
 

@@ -30,6 +30,7 @@ class CtrModel(nn.Module):
         network: What stands above them.
         gates: Factors of single values, before the lookups; None without feature selection.
         precision: ``bf16`` runs the network under autocast; rows and logits stay fp32.
+        with_squares: Whether training wants the sum of squares of looked-up vectors; it is 0 otherwise.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class CtrModel(nn.Module):
         *,
         gates: ValueGates | None = None,
         precision: Literal["fp32", "bf16"] = "fp32",
+        with_squares: bool = True,
     ) -> None:
         super().__init__()
         self.lookups = lookups
         self.network = network
         self.gates = gates
         self.precision = precision
+        self._with_squares = with_squares
 
     @property
     def num_parameters(self) -> int:
@@ -55,7 +58,9 @@ class CtrModel(nn.Module):
     def forward(self, batch: Batch) -> tuple[Output, Tensor]:
         """The output, and the sum of squares of all looked-up vectors (for L2 on them)."""
         fields = self.lookups(batch if self.gates is None else self.gates(batch))
-        squares = sum((rows.square().sum() for rows in fields.rows.values()), start=batch.numbers.new_zeros(()))
+        squares = batch.numbers.new_zeros(())
+        if self.training and self._with_squares:
+            squares = sum((rows.square().sum() for rows in fields.rows.values()), start=squares)
         device = batch.numbers.device.type
         context = torch.autocast(device, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
         with context:
@@ -106,7 +111,7 @@ def build_model(
         torch.manual_seed(seed)
         network = Network(config, inputs=inputs)
     gates = ValueGates(select, layout=layout) if select is not None else None
-    return CtrModel(lookups, network, gates=gates, precision=precision)
+    return CtrModel(lookups, network, gates=gates, precision=precision, with_squares=rule.l2 > 0)
 
 
 def _candidates(table: str, most: int) -> Lookup:

@@ -84,7 +84,7 @@ def test_a_kill_anywhere_ends_bit_for_bit_as_an_undisturbed_run(
 ) -> None:
     whole, killed = (write_run(under=under, train=TRAIN, select={**SEARCH, "name": name}) for under in ("a", "b"))
     trained(whole)
-    step, done = loop.Fit._step, []
+    step, done = loop.Fit.step, []
 
     def dying(fit: loop.Fit, batch: object, *, asked: bool) -> object:
         if len(done) == steps:
@@ -93,7 +93,7 @@ def test_a_kill_anywhere_ends_bit_for_bit_as_an_undisturbed_run(
         return step(fit, batch, asked=asked)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Fit, "_step", dying)
+        patched.setattr(loop.Fit, "step", dying)
         with pytest.raises(KeyboardInterrupt):
             trained(killed)
     trained(killed)

@@ -54,7 +54,7 @@ class Stop(Exception):  # noqa: N818
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Let the loop die in the middle of a step, as at a kill."""
-    original, done = loop.Fit._step, []
+    original, done = loop.Fit.step, []
 
     def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
         if len(done) == steps:
@@ -62,7 +62,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         done.append(1)
         return original(fit, batch, asked=asked)
 
-    monkeypatch.setattr(loop.Fit, "_step", step)
+    monkeypatch.setattr(loop.Fit, "step", step)
 
 
 @pytest.mark.parametrize("rule", ["dense", "fused"])
@@ -101,14 +101,14 @@ def test_a_signal_at_the_last_step_of_an_epoch_and_a_kill_within_the_rename_lose
     whole, stopped = write_run(under="whole"), write_run(under="stopped")
     trained(whole)
     with monkeypatch.context() as patched:
-        original = loop.Fit._step
+        original = loop.Fit.step
 
         def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
             if fit.progress.step == 12:  # the 13th and last step of the first epoch
                 os.kill(os.getpid(), signal.SIGTERM)
             return original(fit, batch, asked=asked)
 
-        patched.setattr(loop.Fit, "_step", step)
+        patched.setattr(loop.Fit, "step", step)
         with pytest.raises(Interrupted, match="after step 13"):
             trained(stopped)
     last = load(stopped, train.Config).folder.checkpoints.find("last")
@@ -202,7 +202,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
 ) -> None:
     whole, stopped = write_run(under="whole"), write_run(under="stopped")
     trained(whole)
-    original, done, before = loop.Fit._step, [], signal.getsignal(number)
+    original, done, before = loop.Fit.step, [], signal.getsignal(number)
 
     def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
         done.append(1)
@@ -211,7 +211,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
         return original(fit, batch, asked=asked)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop.Fit, "_step", step)
+        patched.setattr(loop.Fit, "step", step)
         with pytest.raises(Interrupted, match="after step 8") as caught:
             trained(stopped)
     assert caught.value.exit_code == 128 + number

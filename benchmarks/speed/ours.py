@@ -1,0 +1,167 @@
+"""What ctrgate does in a turn of each stage."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from tempfile import mkdtemp
+from typing import Literal
+
+import numpy as np
+import torch
+
+from benchmarks.speed.place import BATCH, TURN_ROWS, Place
+from ctrgate import export, prepare, score, train
+from ctrgate.contracts import Batch
+from ctrgate.data.prefetch import prefetch
+from ctrgate.data.reader import Order, Reader
+from ctrgate.features.dataset import DatasetConfig
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.sources import open_sources
+from ctrgate.heap import keep_heap
+from ctrgate.metrics.auc import delong
+from ctrgate.training.checkpoint import Checkpoints
+from ctrgate.training.loop import Fit
+from ctrgate.training.model import build_model
+from ctrgate.training.objective import ClickObjective
+from ctrgate.training.optimizer import Optimizer
+from ctrgate.training.runs import RunFolder, restore
+from ctrgate.training.task import ClickTask
+
+__all__ = ["Turn", "auc_side", "encode_side", "evaluate_side", "export_side", "prepare_side", "read_side", "score_side"]
+__all__ += ["clicks", "train_side"]
+
+Turn = Callable[[], int]
+"""Does some work and tells of how many rows."""
+AUC_ROWS = 10_000_000
+
+
+def prepare_side(place: Place) -> Turn:
+    """The verb ``prepare``, from raw Parquet to encoded Parquet."""
+
+    def turn() -> int:
+        into = mkdtemp(dir=place.folder)
+        rows = prepare.run(place.settings(prepare.Config, prepare={"into": f"{into}/prepared"}))["rows"]
+        shutil.rmtree(into)
+        return sum(rows.values())
+
+    return turn
+
+
+def encode_side(place: Place) -> Turn:
+    """Raw Parquet to encoded columns in memory, as ``score`` has them made, and nothing else."""
+    encoder = Encoder.load(place.prepared.encoder_folder)
+    files = tuple(map(str, sorted(place.raw_to_score.glob("*.parquet"))))
+    dataset: DatasetConfig = replace(place.settings(prepare.Config).dataset, files=files)
+
+    def turn() -> int:
+        rows = 0
+        for source in open_sources(dataset):
+            encoded = encoder.transform(source.rows, scoring=True)
+            rows += sum(len(part) for part in encoded.collect_batches(chunk_size=16_384, maintain_order=True))
+        return rows
+
+    return turn
+
+
+def batches(place: Place) -> Iterator[Batch]:
+    """Batches of the turn's rows, in another order each time, without an end."""
+    reader = Reader([place.turn], layout=place.layout)
+    for epoch in itertools.count():
+        yield from reader.batches(Order(batch_size=BATCH, seed=1, epoch=epoch))
+
+
+def read_side(place: Place) -> Turn:
+    """Encoded Parquet to shuffled batches, in this thread."""
+    source = batches(place)
+    return lambda: sum(next(source).num_rows for _ in range(TURN_ROWS // BATCH))
+
+
+def train_side(place: Place, *, rule: Literal["fused", "dense"], precision: Literal["fp32", "bf16"]) -> Turn:
+    """Steps of training as ``train`` takes them, with the reader working ahead."""
+    keep_heap()
+    config = place.settings(train.Config, tables={"rule": {"name": rule}}, train={"precision": precision})
+    model = build_model(
+        config.model, layout=place.layout, tables=config.tables, seed=config.seed, precision=config.train.precision
+    )
+    reader = Reader([place.turn], layout=place.layout)
+    fit = Fit(
+        model=model,
+        optimizer=Optimizer(model, train=config.train, tables=config.tables),
+        task=ClickTask(ClickObjective(torch.ones(1))),
+        train=reader,
+        valid=None,
+        settings=config.train,
+        tables=config.tables,
+        seed=config.seed,
+        checkpoints=Checkpoints(place.folder / "none"),
+    )
+    source = prefetch(batches(place))
+
+    def turn() -> int:
+        loss = torch.zeros(())
+        for _ in range(TURN_ROWS // BATCH):
+            loss += fit.step(next(source)).loss
+        assert torch.isfinite(loss)
+        return TURN_ROWS
+
+    return turn
+
+
+def evaluate_side(place: Place, *, precision: Literal["fp32", "bf16"]) -> Turn:
+    """AUC and log loss of prepared rows, as after each epoch of training."""
+    keep_heap()
+    model = restore(RunFolder(place.folder / "runs" / "speed")).model
+    model.precision = precision
+    task, reader = ClickTask(ClickObjective(torch.ones(1))), Reader([place.turn], layout=place.layout)
+
+    def turn() -> int:
+        task.measure(model, reader, title="valid")
+        return TURN_ROWS
+
+    return turn
+
+
+def export_side(place: Place) -> Turn:
+    """The verb ``export``, its proofs included; a row is a row of the tables."""
+
+    def turn() -> int:
+        into = mkdtemp(dir=place.folder)
+        export.run(place.settings(export.Config, export={"into": f"{into}/artifact"}))
+        shutil.rmtree(into)
+        return sum(place.layout.tables.values())
+
+    return turn
+
+
+def score_side(place: Place) -> Turn:
+    """The verb ``score``, from raw Parquet to Parquet with scores."""
+
+    def turn() -> int:
+        into = mkdtemp(dir=place.folder)
+        rows = score.run(place.settings(score.Config, score={"into": f"{into}/scores"}))["rows"]
+        shutil.rmtree(into)
+        return int(rows)
+
+    return turn
+
+
+def auc_side(_: Place) -> Turn:
+    """Exact AUC with DeLong's interval."""
+    labels, logits = clicks()
+
+    def turn() -> int:
+        delong(labels, logits)
+        return len(labels)
+
+    return turn
+
+
+def clicks(num_rows: int = AUC_ROWS) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and logits, as float64, some of them tied."""
+    random = np.random.default_rng(0)
+    logits = random.standard_normal(num_rows).astype(np.float32).astype(np.float64)
+    labels = (random.random(num_rows) < 1 / (1 + np.exp(1.5 - logits))).astype(np.float64)
+    return labels, logits

@@ -1,0 +1,116 @@
+"""The rows that are measured on, and the run that is: FinalMLP on Criteo-shaped rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from ctrgate import export, prepare, train
+from ctrgate.data import criteo_shaped
+from ctrgate.data.criteo_shaped import CriteoShapedConfig
+from ctrgate.features.layout import Layout
+from ctrgate.features.prepared import Prepared
+
+__all__ = ["BATCH", "CATEGORIES", "NUMBERS", "SCORED_ROWS", "TURN_ROWS", "Place"]
+
+BATCH, DIM, HIDDEN, GATE_HIDDEN, HEADS = 4096, 16, (400, 400, 400), 800, 10
+TURN_ROWS, SCORED_ROWS = 65_536, 262_144
+NUMBERS = tuple(f"I{number}" for number in range(1, 14))
+CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
+CONTEXTS = {"constant": ((), ()), "context": (("C14",), ("C6",))}
+"""Fields that decide the two gates: none, the published default for such data, or one for each."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with raw rows, prepared rows, and a trained run.
+
+    Args:
+        folder: Where all of it lies.
+        gates: The network's gates: one learned factor per coordinate, or factors that a row's context decides.
+    """
+
+    folder: Path
+    gates: str = "constant"
+
+    @property
+    def raw(self) -> Path:
+        """The raw rows to learn from."""
+        return self.folder / "raw"
+
+    @property
+    def raw_to_score(self) -> Path:
+        """Other raw rows, with values that the first lack."""
+        return self.folder / "raw_to_score"
+
+    @property
+    def turn(self) -> Path:
+        """One row group of prepared train rows: what a turn of a side reads."""
+        return self.folder / "turn.parquet"
+
+    @property
+    def layout(self) -> Layout:
+        """Of the prepared rows."""
+        return self.prepared.layout
+
+    @property
+    def prepared(self) -> Prepared:
+        """The prepared rows."""
+        return Prepared.open(self.folder / "prepared")
+
+    def make(self, *, num_rows: int) -> None:
+        """Write raw rows, prepare them, train for an epoch and export; what is there already stays."""
+        if not self.raw.exists():
+            criteo_shaped.write(CriteoShapedConfig(num_rows=num_rows), self.raw)
+            criteo_shaped.write(CriteoShapedConfig(num_rows=SCORED_ROWS, seed=1), self.raw_to_score)
+        prepare.run(self.settings(prepare.Config))
+        first = pq.ParquetFile(self.prepared.files("train")[0])
+        pq.write_table(first.read_row_group(0), self.turn)
+        train.run(self.settings(train.Config))
+        if not (self.folder / "artifact").exists():
+            export.run(self.settings(export.Config))
+
+    def settings(self, config: type[Any], **sections: dict[str, Any]) -> Any:
+        """A verb's settings, with some of its sections changed."""
+        names = set(config.__dataclass_fields__)
+        given = {name: value for name, value in self._sections().items() if name in names}
+        for name, changes in sections.items():
+            given[name] = {**given.get(name, {}), **changes}
+        return TypeAdapter(config).validate_python(given)
+
+    def _sections(self) -> dict[str, Any]:
+        mlp = {"hidden": HIDDEN}
+        first, second = CONTEXTS[self.gates]
+        return {
+            "name": "speed",
+            "runs": str(self.folder / "runs"),
+            "dataset": {
+                "name": "criteo_shaped",
+                "files": str(self.raw / "*.parquet"),
+                "split": {"by": "order", "valid": 0.1, "test": 0},
+                "labels": [{"name": "label"}],
+                "features": [
+                    *({"kind": "numeric", "name": name, "transform": "log"} for name in NUMBERS),
+                    *({"kind": "categorical", "name": name} for name in CATEGORIES),
+                ],
+            },
+            "prepare": {"into": str(self.folder / "prepared")},
+            "tables": {"dim": DIM, "init_std": 0.01},
+            "model": {
+                "name": "final_mlp",
+                "mlp1": mlp,
+                "mlp2": mlp,
+                "gate1_context": first,
+                "gate2_context": second,
+                "gate_hidden": GATE_HIDDEN,
+                "num_heads": HEADS,
+            },
+            "train": {"batch_size": BATCH, "epochs": 1, "precision": "bf16"},
+            "export": {"into": str(self.folder / "artifact")},
+            "score": {"files": str(self.raw_to_score / "*.parquet"), "model": str(self.folder / "artifact")},
+            "tracking": {"enabled": False},
+        }
