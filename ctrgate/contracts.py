@@ -174,7 +174,7 @@ class Fields:
         - order: the schema's fields in the schema's order, known once numbers and vectors are projected
         - groups: ``(B,)`` int64, the user of each row where the batch tells it, else None; for terms in training, and
           never for what a row is answered
-        - blocks: ``(B, sum of D)`` for keys whose rows already lie side by side, so that ``flat`` need not put them there
+        - blocks: ``(B, sum of D)`` for keys whose rows lie side by side already, as ``flat`` wants them
     """
 
     rows: Mapping[str, Tensor]

@@ -23,6 +23,7 @@ from ctrgate.features.prepared import Prepared
 from ctrgate.features.sources import SplitName
 from ctrgate.files import atomic_file, write_json, writing
 from ctrgate.gate_report import gate_figures, headline
+from ctrgate.heap import keep_heap
 from ctrgate.metrics.summary import evaluate_scores
 from ctrgate.models.inputs import plan_inputs
 from ctrgate.progress import console
@@ -84,6 +85,7 @@ def run(config: Config) -> dict[str, Any]:
         ConfigError: Where the run or all its splits are missing.
         DataError: Where not exactly the split's rows came out.
     """
+    keep_heap()
     folder = RunFolder(Path(config.runs) / config.name)
     restored = restore(folder, which=config.evaluate.which)
     splits = [split for split in config.evaluate.splits if restored.prepared.num_rows(split)]

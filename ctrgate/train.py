@@ -24,6 +24,7 @@ from ctrgate.features.prepared import Prepared
 from ctrgate.features.sampling import logit_shifts
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked, write_json
+from ctrgate.heap import keep_heap
 from ctrgate.lookups.sharded import distribute
 from ctrgate.masking import masked
 from ctrgate.models.inputs import DenseRule
@@ -113,6 +114,7 @@ def work(settings: Mapping[str, Any], workers: Workers) -> None:
 def _carry_out(config: Config, prepared: Prepared, fit: Fit) -> None:
     """Train what is left of a run, in this process as one of its workers."""
     folder = config.folder
+    keep_heap()
     torch.manual_seed(config.seed + _SEEDS_APART * fit.workers.rank)
     earlier = _earlier(config, prepared)
     progress = fit.resume()

@@ -38,14 +38,17 @@ class BilinearFusion(nn.Module):
         nn.init.xavier_normal_(self.bilinear)
 
     def forward(self, stream1: Tensor, stream2: Tensor) -> Tensor:
-        # One product per head on slices as they lie; a batched product would copy both streams to bring heads first.
-        weights = self.bilinear.view(self.num_heads, self._dims[0], self.num_outputs, self._dims[1]).unbind(0)
-        chunks = stream1.split(self._dims[0], dim=1)
-        crossed = [chunk @ weight.flatten(1) for chunk, weight in zip(chunks, weights, strict=True)]
-        if self.num_outputs == 1:
-            bilinear = (torch.cat(crossed, dim=1) * stream2).sum(dim=1, keepdim=True)
+        heads, outputs, (dim1, dim2) = self.num_heads, self.num_outputs, self._dims
+        # w2 o2 + o1' W o2 = (w2 + o1' W) o2, one product per head on slices as they lie: a batched product would copy
+        # the streams to bring heads first.
+        weights = self.bilinear.view(heads, dim1, outputs * dim2).unbind(0)
+        biases = self.linear2.weight.view(outputs, heads, dim2).transpose(0, 1).reshape(heads, outputs * dim2).unbind(0)
+        chunks = zip(biases, torch.split(stream1, dim1, dim=1), weights, strict=True)
+        crossed = torch.cat([torch.addmm(*parts) for parts in chunks], dim=1)
+        if outputs == 1:
+            second = (crossed * stream2).sum(dim=1, keepdim=True)
         else:
-            by_head = torch.stack(crossed, dim=1).view(-1, self.num_heads, self.num_outputs, self._dims[1])
-            bilinear = (by_head * stream2.view(-1, self.num_heads, 1, self._dims[1])).sum(dim=(1, 3))
-        result: Tensor = self.linear1(stream1) + self.linear2(stream2) + bilinear
+            by_head = crossed.view(-1, heads, outputs, dim2)
+            second = (by_head * stream2.view(-1, heads, 1, dim2)).sum(dim=(1, 3))
+        result: Tensor = self.linear1(stream1) + second + self.linear2.bias
         return result

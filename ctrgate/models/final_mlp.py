@@ -93,5 +93,6 @@ class FinalMLP(nn.Module):
             return None
         names = self.contexts[gate]
         context = torch.cat([fields.lookup(gate, name) for name in names], dim=1) if names else None
-        result: Tensor = self.gates[gate].factor(context)
-        return result
+        module = self.gates[gate]
+        assert isinstance(module, ContextGate)
+        return module.factor(context)

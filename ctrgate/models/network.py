@@ -53,7 +53,7 @@ class Network(nn.Module):
         rows, blocks = dict(fields.rows), dict(fields.blocks)
         for dim, places in self._of_numbers.items():
             items = [self._inputs.projected[place] for place in places]
-            weights = torch.cat([self.projections[place].weight for place in places])  # (n, D)
+            weights = torch.cat([self.projections[place].get_parameter("weight") for place in places])  # (n, D)
             projected = fields.numbers[:, [item.index for item in items], None] * weights
             rows.update(zip((item.key for item in items), projected.unbind(1), strict=True))
             blocks[tuple(item.key for item in items)] = projected.view(-1, dim * len(items))
