@@ -50,19 +50,21 @@ def pool(labels: NDArray[Any], scores: NDArray[Any], *, weights: NDArray[Any] | 
         - labels, scores, weights: ``(n,)``
     """
     positive, values, row_weights = check_rows(labels, scores, weights=weights)
-    order = np.argsort(values)
-    values, positive = values[order], positive[order]
-    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
-
-    def summed(parts: NDArray[Any]) -> Floats:
-        return parts.astype(np.float64) if len(starts) == len(values) else np.add.reduceat(parts, starts, dtype=float)
-
     if row_weights is None:
-        positives = summed(positive)
-        negatives = np.diff(np.append(starts, len(values))) - positives
+        values, positive = _merged(positive, values)
+        starts = _starts(values)
+        ends = np.append(starts[1:], len(values))
+        positives = np.diff(np.cumsum(positive)[ends - 1], prepend=0).astype(np.float64)
+        negatives = (ends - starts) - positives
         squares = positives, negatives
     else:
-        row_weights = row_weights[order]
+        order = np.argsort(values)
+        values, positive, row_weights = values[order], positive[order], row_weights[order]
+        starts = _starts(values)
+
+        def summed(parts: Floats) -> Floats:
+            return np.add.reduceat(parts, starts)
+
         positives, negatives = summed(row_weights * positive), summed(row_weights * ~positive)
         squares = summed(row_weights**2 * positive), summed(row_weights**2 * ~positive)
     num_positives = int(np.count_nonzero(positive))
@@ -75,3 +77,18 @@ def pool(labels: NDArray[Any], scores: NDArray[Any], *, weights: NDArray[Any] | 
         num_positives=num_positives,
         num_negatives=len(values) - num_positives,
     )
+
+
+def _merged(positive: NDArray[np.bool_], values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Scores in ascending order with their labels: each class sorted for itself, then both merged.
+
+    Sorting numbers is many times faster than sorting their places, and merging two runs goes through memory in order.
+    """
+    both = np.concatenate([np.sort(values[~positive]), np.sort(values[positive])])
+    order = np.argsort(both, kind="stable")
+    return both[order], order >= len(values) - np.count_nonzero(positive)
+
+
+def _starts(values: Floats) -> NDArray[np.intp]:
+    """Where each distinct one of sorted scores begins."""
+    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))

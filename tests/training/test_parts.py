@@ -110,11 +110,15 @@ def test_fused_tables_decay_every_n_steps() -> None:
     torch.testing.assert_close(weight[5], before * 0.75)
 
 
-def test_the_model_tells_the_squares_of_what_it_looked_up() -> None:
-    trained = model(DenseRule())
+def test_the_model_tells_the_squares_of_what_it_looked_up_where_the_loss_wants_them() -> None:
+    trained = model(FusedRule(l2=0.1))
     _, squares = trained(BATCH)
-    rows = trained.lookups.dense_tables()["user"][BATCH.ids["user"].values]
+    (_, weight), *_ = trained.lookups.tables()
+    rows = weight[BATCH.ids["user"].values]
     torch.testing.assert_close(squares, rows.square().sum())
+    assert squares > 0
+    for rule in (FusedRule(), DenseRule(l2=0.1)):  # the dense rule's L2 is on whole tables
+        assert model(rule)(BATCH)[1] == 0
 
 
 def test_the_unknown_share_replaces_real_ids_only() -> None:
