@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from benchmarks.speed.ours import Turn, batches
-from benchmarks.speed.place import BATCH, CONTEXTS, DIM, GATE_HIDDEN, HEADS, HIDDEN, TURN_ROWS, Place
+from benchmarks.speed.ours import batches
+from benchmarks.speed.place import BATCH, CONTEXTS, DIM, GATE_HIDDEN, HEADS, HIDDEN, TURN_ROWS, Place, Turn
 from ctrgate.layers.jagged import bag_offsets
 from ctrgate.lookups.quiet import (
     ComputeDevice,
@@ -22,8 +23,9 @@ from ctrgate.lookups.quiet import (
 __all__ = ["limit"]
 
 
-def limit(place: Place, *, dtype: torch.dtype) -> Turn:
+def limit(place: Place, *, precision: Literal["fp32", "bf16"]) -> Turn:
     """The least that a turn of training takes: no activations, norms, loss, casts, dense optimizer, or reading."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     products = [product for sizes in _shapes(place) for product in _products(*sizes, dtype=dtype)]
     products += list(_heads(dtype))
     step_of_tables = _tables(place)

@@ -1,27 +1,21 @@
-"""What ctrgate does in a turn of each stage."""
+"""What ctrgate does in a turn of the stages that run a network."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from tempfile import mkdtemp
 from typing import Literal
 
-import numpy as np
 import torch
 
-from benchmarks.speed.place import BATCH, TURN_ROWS, Place
-from ctrgate import export, prepare, score, train
+from benchmarks.speed.place import BATCH, TURN_ROWS, Place, Turn
+from ctrgate import export, score, train
 from ctrgate.contracts import Batch
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
-from ctrgate.features.dataset import DatasetConfig
-from ctrgate.features.encoder import Encoder
-from ctrgate.features.sources import open_sources
 from ctrgate.heap import keep_heap
-from ctrgate.metrics.auc import delong
 from ctrgate.training.checkpoint import Checkpoints
 from ctrgate.training.loop import Fit
 from ctrgate.training.model import build_model
@@ -30,40 +24,7 @@ from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunFolder, restore
 from ctrgate.training.task import ClickTask
 
-__all__ = ["Turn", "auc_side", "encode_side", "evaluate_side", "export_side", "prepare_side", "read_side", "score_side"]
-__all__ += ["clicks", "train_side"]
-
-Turn = Callable[[], int]
-"""Does some work and tells of how many rows."""
-AUC_ROWS = 10_000_000
-
-
-def prepare_side(place: Place) -> Turn:
-    """The verb ``prepare``, from raw Parquet to encoded Parquet."""
-
-    def turn() -> int:
-        into = mkdtemp(dir=place.folder)
-        rows = prepare.run(place.settings(prepare.Config, prepare={"into": f"{into}/prepared"}))["rows"]
-        shutil.rmtree(into)
-        return sum(rows.values())
-
-    return turn
-
-
-def encode_side(place: Place) -> Turn:
-    """Raw Parquet to encoded columns in memory, as ``score`` has them made, and nothing else."""
-    encoder = Encoder.load(place.prepared.encoder_folder)
-    files = tuple(map(str, sorted(place.raw_to_score.glob("*.parquet"))))
-    dataset: DatasetConfig = replace(place.settings(prepare.Config).dataset, files=files)
-
-    def turn() -> int:
-        rows = 0
-        for source in open_sources(dataset):
-            encoded = encoder.transform(source.rows, scoring=True)
-            rows += sum(len(part) for part in encoded.collect_batches(chunk_size=16_384, maintain_order=True))
-        return rows
-
-    return turn
+__all__ = ["batches", "evaluate_side", "export_side", "read_side", "score_side", "train_side"]
 
 
 def batches(place: Place) -> Iterator[Batch]:
@@ -146,22 +107,3 @@ def score_side(place: Place) -> Turn:
         return int(rows)
 
     return turn
-
-
-def auc_side(_: Place) -> Turn:
-    """Exact AUC with DeLong's interval."""
-    labels, logits = clicks()
-
-    def turn() -> int:
-        delong(labels, logits)
-        return len(labels)
-
-    return turn
-
-
-def clicks(num_rows: int = AUC_ROWS) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and logits, as float64, some of them tied."""
-    random = np.random.default_rng(0)
-    logits = random.standard_normal(num_rows).astype(np.float32).astype(np.float64)
-    labels = (random.random(num_rows) < 1 / (1 + np.exp(1.5 - logits))).astype(np.float64)
-    return labels, logits

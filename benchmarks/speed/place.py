@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,13 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from ctrgate import export, prepare, train
+from ctrgate import prepare
 from ctrgate.data import criteo_shaped
 from ctrgate.data.criteo_shaped import CriteoShapedConfig
 from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared
 
-__all__ = ["BATCH", "CATEGORIES", "NUMBERS", "SCORED_ROWS", "TURN_ROWS", "Place"]
+__all__ = ["BATCH", "CATEGORIES", "NUMBERS", "SCORED_ROWS", "TURN_ROWS", "Place", "Turn"]
 
 BATCH, DIM, HIDDEN, GATE_HIDDEN, HEADS = 4096, 16, (400, 400, 400), 800, 10
 TURN_ROWS, SCORED_ROWS = 65_536, 262_144
@@ -23,6 +25,10 @@ NUMBERS = tuple(f"I{number}" for number in range(1, 14))
 CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
 CONTEXTS = {"constant": ((), ()), "context": (("C14",), ("C6",))}
 """Fields that decide the two gates: none, the published default for such data, or one for each."""
+
+
+Turn = Callable[[], int]
+"""Does some work, and tells on how many rows."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ class Place:
 
     def make(self, *, num_rows: int) -> None:
         """Write raw rows, prepare them, train for an epoch and export; what is there already stays."""
+
+        from ctrgate import export, train  # torch, which not every side is to load
+
         if not self.raw.exists():
             criteo_shaped.write(CriteoShapedConfig(num_rows=num_rows), self.raw)
             criteo_shaped.write(CriteoShapedConfig(num_rows=SCORED_ROWS, seed=1), self.raw_to_score)
@@ -114,3 +123,7 @@ class Place:
             "score": {"files": str(self.raw_to_score / "*.parquet"), "model": str(self.folder / "artifact")},
             "tracking": {"enabled": False},
         }
+
+
+if __name__ == "__main__":
+    Place(Path(sys.argv[1])).make(num_rows=int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""The common way, written out: pandas, one ``nn.Embedding`` per field, dense Adam, fp32.
+"""The common way to train and score, written out: pandas, one ``nn.Embedding`` per field, dense Adam, fp32.
 
 Each part is as one writes it who knows pandas and torch and does not look for speed, but without what would only be
 slow: rows are one tensor in memory, and batches are cut from it by index, where a ``DataLoader`` would collate rows.
@@ -12,7 +12,6 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from benchmarks.speed.ours import Turn, clicks
 from benchmarks.speed.place import (
     BATCH,
     CATEGORIES,
@@ -24,36 +23,11 @@ from benchmarks.speed.place import (
     NUMBERS,
     TURN_ROWS,
     Place,
+    Turn,
 )
+from benchmarks.speed.plain_rows import PlainEncoder
 
-__all__ = ["PlainFinalMLP", "plain_auc", "plain_evaluate", "plain_prepare", "plain_read", "plain_score", "plain_train"]
-
-_MISSING = "missing"
-
-
-class PlainEncoder:
-    """Vocabularies as dictionaries, numbers standardised after a logarithm."""
-
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self.vocabularies = {}
-        for name in CATEGORIES:
-            counts = rows[name].fillna(_MISSING).value_counts()
-            self.vocabularies[name] = {value: number for number, value in enumerate(counts.index, start=2)}
-        logs = self._logs(rows)
-        self.mean, self.std = logs.mean(), logs.std()
-
-    def encode(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows with ids and numbers; unknown values have id 1."""
-        columns = {"label": rows["label"].astype("float32")}
-        numbers = ((self._logs(rows) - self.mean) / self.std).fillna(0.0).astype("float32")
-        columns |= {name: numbers[name] for name in NUMBERS}
-        for name in CATEGORIES:
-            columns[name] = rows[name].fillna(_MISSING).map(self.vocabularies[name]).fillna(1).astype("int64")
-        return pd.DataFrame(columns)
-
-    @staticmethod
-    def _logs(rows: pd.DataFrame) -> pd.DataFrame:
-        return np.log1p(rows[list(NUMBERS)].astype("float64").clip(lower=0))
+__all__ = ["PlainFinalMLP", "plain_evaluate", "plain_read", "plain_score", "plain_train"]
 
 
 class _Gate(nn.Module):
@@ -123,20 +97,6 @@ def _encoded(place: Place) -> tuple[Tensor, Tensor, Tensor]:
 def _network(place: Place) -> PlainFinalMLP:
     torch.manual_seed(0)
     return PlainFinalMLP({name: place.layout.tables[name] for name in CATEGORIES}, place.gates)
-
-
-def plain_prepare(place: Place) -> Turn:
-    """Raw Parquet to encoded Parquet."""
-
-    def turn() -> int:
-        rows = pd.concat([pd.read_parquet(path) for path in sorted(place.raw.glob("*.parquet"))])
-        cut = int(len(rows) * 0.9)
-        encoder = PlainEncoder(rows[:cut])
-        for split, part in (("train", rows[:cut]), ("valid", rows[cut:])):
-            encoder.encode(part).to_parquet(place.folder / f"plain-{split}.parquet")
-        return len(rows)
-
-    return turn
 
 
 def plain_read(place: Place) -> Turn:
@@ -213,16 +173,5 @@ def plain_score(place: Place) -> Turn:
             scores.to_parquet(place.folder / "plain-scores.parquet")
             done += len(scores)
         return done
-
-    return turn
-
-
-def plain_auc(_: Place) -> Turn:
-    """scikit-learn's ``roc_auc_score``, which has no interval."""
-    labels, logits = clicks()
-
-    def turn() -> int:
-        roc_auc_score(labels, logits)
-        return len(labels)
 
     return turn

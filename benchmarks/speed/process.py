@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks.speed.place import Place
+from benchmarks.speed.sides import begin
+from ctrgate.progress import console
 
 __all__ = ["Measured", "measure"]
 
@@ -32,8 +37,10 @@ class _Side:
 
     def __init__(self, stage: str, name: str, *, folder: Path, threads: int) -> None:
         self.measured = Measured()
-        command = (sys.executable, "-m", "benchmarks.speed.process", stage, name, str(folder), str(threads))
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = (sys.executable, "-m", "benchmarks.speed.process", stage, name, str(folder))
+        environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "POLARS_MAX_THREADS"), str(threads))
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
         self._title = f"{stage}, {name}"
 
     def turn(self, *, counted: bool) -> None:
@@ -78,17 +85,10 @@ def main() -> int:
     parser.add_argument("stage")
     parser.add_argument("side")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("threads", type=int)
     parsed = parser.parse_args()
-    import torch
-
-    from benchmarks.speed.place import Place
-    from benchmarks.speed.sides import SIDES, gates_of
-    from ctrgate.progress import console
-
     console.quiet = True
-    torch.set_num_threads(parsed.threads)
-    turn = SIDES[parsed.stage][parsed.side](Place(parsed.folder, gates=gates_of(parsed.stage)))
+    gates = "context" if "context" in parsed.stage else "constant"
+    turn = begin(parsed.stage, parsed.side, Place(parsed.folder, gates=gates))
     for _ in sys.stdin:
         started, worked = time.perf_counter(), time.process_time()
         rows = turn()
