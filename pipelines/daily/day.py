@@ -246,6 +246,7 @@ def _figures(run: Path, comparison: Path, *, compared: bool) -> dict[str, Any]:
         found = json.loads(comparison.read_text())
         figures["champion_auc"] = _interval(found["metrics"]["auc"]["a"])
         figures["difference"] = _interval(found["metrics"]["auc"]["difference"])
+        figures["scores_shift"] = found["scores"]["stability_index"]
         figures["sentence"] = found["sentence"]
     return figures
 

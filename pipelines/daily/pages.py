@@ -10,6 +10,7 @@ from ctrgate import figures
 from ctrgate.files import atomic_file
 from ctrgate.page import Html, Section, Tile, natural_figures, note, page, pairs, table, tiles
 from pipelines.daily.plan import Plan
+from pipelines.daily.steps import seconds_of
 
 __all__ = ["STATUS", "write_pages"]
 
@@ -40,9 +41,13 @@ def _index(plan: Plan, records: Sequence[Mapping[str, Any]]) -> str:
     sections = [Section(title="Where it stands", parts=parts)]
     if any("auc" in record for record in records):
         sections.append(Section(title="AUC by " + plan.daily.period, parts=[_auc_figure(records)]))
-    rows = [_line(record) for record in reversed(records)]
-    columns = ("date", "decision", "difference", "challenger's AUC", "champion's AUC", "new rows", "findings")
-    sections.append(Section(title="All " + plan.daily.period + "s", parts=[table(columns, rows)]))
+    rows = [_line(each, seconds=seconds_of(plan.home / each["date"] / "steps")) for each in reversed(records)]
+    columns = ("date", "decision", "difference", "challenger", "champion", "shift", "new rows", "findings", "time")
+    told = note(
+        "Challenger and champion: AUC, whose intervals are in the figure; difference: of the two. Shift: the stability "
+        "index of their scores. Findings: of the rows' validation. Time: of the verbs that were run."
+    )
+    sections.append(Section(title="All " + plan.daily.period + "s", parts=[table(columns, rows), told]))
     last = records[-1]["date"] if records else "no day yet"
     return page(f"{plan.name}: {plan.daily.period} by {plan.daily.period}", subtitle=f"up to {last}", sections=sections)
 
@@ -63,17 +68,20 @@ def _auc_figure(records: Sequence[Mapping[str, Any]]) -> Html:
     return natural_figures({title: figures.to_svg(figure, title=title)})
 
 
-def _line(record: Mapping[str, Any]) -> list[str]:
+def _line(record: Mapping[str, Any], *, seconds: float) -> list[str]:
     found = record.get("validation", {}).get("findings", {})
-    told = ", ".join(f"{count} {severity}" for severity, count in found.items() if count)
+    told = ", ".join(f"{count} {severity}" for severity, count in found.items() if count and severity != "note")
+    shift = record.get("scores_shift")
     return [
         Html(f'<a href="{record["date"]}/index.html">{record["date"]}</a>'),
         _decision(record),
         _interval(record.get("difference"), signed=True),
-        _interval(record.get("auc")),
-        _interval(record.get("champion_auc")),
+        _number(record.get("auc")),
+        _number(record.get("champion_auc")),
+        "" if shift is None else f"{shift:.3f}",
         f"{record['rows']['train']:,}" if "rows" in record else "",
         told,
+        _duration(seconds),
     ]
 
 
@@ -118,6 +126,14 @@ def _day(plan: Plan, record: Mapping[str, Any]) -> str:
             Section(title="More", parts=[Html("<p>" + "<br>".join(told) + "</p>")]),
         ],
     )
+
+
+def _number(of: Mapping[str, Any] | None) -> str:
+    return "" if of is None or of["value"] is None else f"{of['value']:.4f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _version(champion: Mapping[str, Any] | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ctrgate import __version__
 from ctrgate.files import write_json
 
-__all__ = ["Steps", "key_of"]
+__all__ = ["Steps", "key_of", "seconds_of"]
 
 
 def key_of(*parts: Any) -> str:
@@ -48,6 +49,12 @@ class Steps:
             if done["key"] == self._key:
                 result: Mapping[str, Any] = done["result"]
                 return result
+        started = time.monotonic()
         result = work()
-        write_json(path, {"key": self._key, "result": result})
+        write_json(path, {"key": self._key, "result": result, "seconds": round(time.monotonic() - started, 1)})
         return result
+
+
+def seconds_of(folder: Path) -> float:
+    """How long the steps of a day took, each the time that it was done."""
+    return float(sum(json.loads(path.read_text())["seconds"] for path in folder.glob("*.json")))
