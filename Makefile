@@ -1,10 +1,12 @@
 # Two commands do everything: `make demo` and `make test`. Each first sets up .venv (once).
 #   PYTHON=python3.12   another interpreter, 3.11 to 3.13
+#   JOBS=4              processes of `make test`
 #   GPU=1               the GPU build of FBGEMM; needs an NVIDIA driver (a CUDA build of torch alone does not)
 
 PYTHON ?= python3
 VENV ?= .venv
 GPU ?= 0
+JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-gpu$(GPU)
 
@@ -35,8 +37,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Files of tests are spread over processes, which hold some GiB each.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
