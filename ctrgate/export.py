@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
 from itertools import islice
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ctrgate.artifact.bundle import Artifact, Trained, encode, seal, write
 from ctrgate.artifact.calibration import Calibration, Isotonic, Platt, log_odds
-from ctrgate.artifact.forms import NEEDS, Form
+from ctrgate.artifact.compiled import compile_network, open_compiled
+from ctrgate.artifact.forms import COMPILED, Form, compiled_part, is_bf16, needs
 from ctrgate.artifact.golden import golden_rows
 from ctrgate.artifact.manifest import MANIFEST, Origin, TableSize, identity
 from ctrgate.artifact.parity import Parity, largest_difference, measured
@@ -29,7 +30,7 @@ from ctrgate.contracts import FIRST_VALUE_ID, Batch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, ConfigError, DataError, HeldBackError
 from ctrgate.features.encoder import Encoder
-from ctrgate.files import atomic_folder, writing
+from ctrgate.files import atomic_folder, checksum, writing
 from ctrgate.metrics.calibration import calibration_ratio, ece, log_loss
 from ctrgate.metrics.pooled import PooledRows
 from ctrgate.metrics.recalibration import fit_isotonic, fit_platt
@@ -88,7 +89,8 @@ def run(config: Config) -> dict[str, Any]:
     with writing(into, setting="export.into"), atomic_folder(into) as temporary:
         shrunk = _write(temporary, restored, name=config.name, export=config.export)
         artifact = Artifact.load(temporary, replay=False)
-        forms = _prove(artifact, restored, shrunk=shrunk, export=config.export)
+        formed = _formed(artifact, folder=temporary, forms=config.export.forms)
+        forms = _prove(formed, restored, shrunk=shrunk, export=config.export)
         snapshot = _snapshot(artifact, restored, shrunk=shrunk, num_rows=config.export.parity_rows)
         seal(temporary, artifact, forms=forms, snapshot=snapshot)
     after = identity(into)
@@ -192,27 +194,40 @@ def _sizes(restored: Restored, rows: Mapping[str, torch.Tensor]) -> dict[str, Ta
     return sizes
 
 
+def _formed(artifact: Artifact, *, folder: Path, forms: Sequence[Form]) -> list[Artifact]:
+    """The artifact in each form, fp32 first; libraries are compiled into the folder."""
+    formed = [artifact]
+    for form in dict.fromkeys(forms):
+        library = None
+        if form in COMPILED:
+            path = folder / compiled_part(form)
+            example = artifact.lookup(encode(artifact.golden, encoder=artifact.encoder, layout=artifact.layout))
+            compile_network(artifact.network, example=example, bf16=is_bf16(form), into=path)
+            library = open_compiled(path, sha256=checksum(path))
+        formed.append(replace(artifact, form=form, library=library))
+    return formed
+
+
 def _prove(
-    artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None, export: ExportSettings
+    formed: Sequence[Artifact], restored: Restored, *, shrunk: Shrunk | None, export: ExportSettings
 ) -> dict[Form, Parity]:
     """How far each form lies from the checkpoint on golden rows and on encoded rows of valid, which are not kept.
 
     Raises:
         HeldBackError: Where one lies further than its tolerance.
     """
-    split = _held_out(restored)
+    artifact, split = formed[0], _held_out(restored)
     sample = partial(_sample, restored, num_rows=_SCORED_HISTORIES if artifact.items else export.parity_rows)
     theirs, ours = _item_rows(artifact, restored)
     expected = _rankings((_logits(restored, batch) for batch in sample()), items=theirs)
     known = [batch.labels.numpy() for batch in sample() if batch.labels is not None and artifact.items is None]
     labels = dict(zip(restored.layout.labels, np.concatenate(known).T, strict=True)) if known else {}
     forms: dict[Form, Parity] = {}
-    wanted: tuple[Form, ...] = ("fp32", *export.forms)
-    for form in wanted:
-        formed = replace(artifact, form=form)
+    for each in formed:
+        form = each.form
         moved = (shrunk.batch(batch) if shrunk else batch for batch in sample())
-        found = _rankings((formed.logits_of(batch) for batch in moved), items=ours)
-        golden = formed.golden_difference()
+        found = _rankings((each.logits_of(batch) for batch in moved), items=ours)
+        golden = each.golden_difference()
         tolerance = export.tolerated(form)
         apart = {"golden": golden, split: largest_difference(found, expected)}
         if not max(apart.values()) <= tolerance:
@@ -227,7 +242,8 @@ def _prove(
             tolerance=tolerance,
             split=split,
             rows=found.shape[0 if artifact.items is None else 1],
-            cpu_flags=NEEDS[form],
+            cpu_flags=needs(form),
+            torch=torch.__version__ if form in COMPILED else "",
             labels=labels,
         )
     return forms

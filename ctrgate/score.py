@@ -11,6 +11,7 @@ from typing import Any
 
 import ctrgate
 from ctrgate.artifact.bundle import Artifact
+from ctrgate.artifact.forms import COMPILED
 from ctrgate.config import Place, dump, settings
 from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.features.dataset import DatasetConfig
@@ -76,7 +77,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     score, into = config.score, Path(config.score.into or Path("scores") / config.name)
     model = _model(config, into)
-    artifact = Artifact.load(model.folder, form=score.form)
+    artifact = Artifact.load(model.folder, form=score.form, trusted=model.identity or score.trusted)
     dataset = _dataset(config, artifact)
     inputs = open_inputs(
         score.files,
@@ -124,7 +125,8 @@ def _model(config: Config, into: Path) -> Model:
     finished, begun = recorded(into)
     origins = [each.origin for each in (*begun, *([finished] if finished else []))]
     pinned = next((origin for origin in origins if origin.get("reference") == reference), None)
-    return resolve(reference, tracking=config.tracking, pinned=pinned)
+    verify = config.score.form in COMPILED
+    return resolve(reference, tracking=config.tracking, pinned=pinned, verify=verify)
 
 
 def _dataset(config: Config, artifact: Artifact) -> DatasetConfig:

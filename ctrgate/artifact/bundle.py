@@ -14,18 +14,18 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ctrgate.artifact.calibration import CALIBRATION, Calibration
-from ctrgate.artifact.forms import Form, RowForm, cpu_flags
+from ctrgate.artifact.compiled import Compiled, open_compiled
+from ctrgate.artifact.forms import COMPILED, Form, RowForm, compiled_part, cpu_flags, is_bf16
 from ctrgate.artifact.interface import ENCODER, GOLDEN, read_golden
 from ctrgate.artifact.lookup import TableLookup
-from ctrgate.artifact.manifest import Manifest, Origin, PartFile, TableSize, identity
+from ctrgate.artifact.manifest import Manifest, Origin, PartFile, TableSize
 from ctrgate.artifact.parity import Parity, largest_difference
-from ctrgate.artifact.rows import form_of, shape_of
 from ctrgate.artifact.snapshot import SNAPSHOT, Snapshot
+from ctrgate.artifact.tensors import load_tensors, read_tensors
 from ctrgate.config import dump
 from ctrgate.contracts import FIRST_VALUE_ID, Batch, TableSpec
 from ctrgate.data.block import Block
@@ -45,8 +45,6 @@ __all__ = ["Artifact", "Trained", "encode", "seal", "to_batch", "write"]
 _NETWORK = "network.json"
 _WEIGHTS, _TABLES, _LOGITS = "network.safetensors", "tables.safetensors", "golden/logits.safetensors"
 _ROWS_AT_ONCE = 16_384
-_Stored = tuple[RowForm, tuple[int, ...]]
-"""How a file holds rows, and their shape as they are looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +125,8 @@ def seal(folder: Path, artifact: Artifact, *, forms: Mapping[Form, Parity], snap
     """
     manifest, parts = artifact.manifest, dict(artifact.manifest.parts)
     snapshot.write(folder)
-    parts[SNAPSHOT] = PartFile.of(folder / SNAPSHOT)
+    for name in (SNAPSHOT, *(compiled_part(form) for form in forms if form in COMPILED)):
+        parts[name] = PartFile.of(folder / name)
     if any(size.form != "float32" for size in manifest.tables.values()):
         save_file({"logits": torch.from_numpy(artifact.logits(artifact.golden))}, folder / _LOGITS)
         parts[_LOGITS] = PartFile.of(folder / _LOGITS)
@@ -154,6 +153,7 @@ class Artifact:
         calibration: The curve from logits to probabilities; None where none was fitted.
         snapshot: How held-out rows looked; None in artifacts of earlier formats.
         form: How the network is computed.
+        library: The network, where that is a compiled form.
     """
 
     manifest: Manifest
@@ -168,23 +168,26 @@ class Artifact:
     calibration: Calibration | None = None
     snapshot: Snapshot | None = None
     form: Form = "fp32"
+    library: Compiled | None = None
 
     @classmethod
-    def load(cls, folder: str | Path, *, form: Form = "fp32", replay: bool = True) -> Artifact:
+    def load(cls, folder: str | Path, *, form: Form = "fp32", trusted: str = "", replay: bool = True) -> Artifact:
         """Open a folder, see that it is as it was written, and replay its golden rows.
 
         Args:
             folder: Written by ``ctrgate export``.
             form: How the network is to be computed; where the processor lacks what that needs, it is fp32, with a
                 warning.
+            trusted: For a compiled form, which is code: the identity of the artifact whose code may run, from where
+                it was exported or from the registry, not from the folder itself.
             replay: False leaves the golden rows out, for a caller that compares them itself.
 
         Raises:
-            ConfigError: Where there is no artifact, or it was not exported for the form.
+            ConfigError: Where there is no artifact, or it was not exported for the form, or is not the trusted one.
             ArtifactError: Where it is damaged, changed, of another format, or scores its golden rows otherwise here.
         """
         folder = Path(folder)
-        manifest = Manifest.read(folder)
+        manifest, named = Manifest.identified(folder)
         encoder = Encoder.load(folder / ENCODER)
         if encoder.hash != manifest.encoder:
             raise ArtifactError(f"{folder / ENCODER} is not the encoder that the manifest names; export the run again")
@@ -194,20 +197,22 @@ class Artifact:
         width = len(layout.labels) if items is None else lookup.dim(items.table)
         artifact = cls(
             manifest=manifest,
-            identity=identity(folder),
+            identity=named,
             encoder=encoder,
             layout=layout,
             lookup=lookup,
             network=network,
             golden=golden,
-            golden_logits=_named(folder / _LOGITS, {"logits": ("float32", (golden.height, width))})["logits"].numpy(),
+            golden_logits=read_tensors(folder / _LOGITS, {"logits": ("float32", (golden.height, width))})[
+                "logits"
+            ].numpy(),
             items=items,
             calibration=Calibration.read(folder, labels=layout.labels) if CALIBRATION in manifest.parts else None,
             snapshot=Snapshot.read(folder, layout=layout) if SNAPSHOT in manifest.parts else None,
         )
         if replay:
             artifact._replay(folder, tolerance=manifest.tolerance)
-        return artifact._computed_in(form, folder=folder, replay=replay)
+        return artifact._computed_in(form, folder=folder, trusted=trusted, replay=replay)
 
     @property
     def dataset(self) -> DatasetConfig:
@@ -270,23 +275,39 @@ class Artifact:
     def _answers(self, batch: Batch) -> Tensor:
         """Logits as the network gives them, or queries, in float32."""
         fields = self.lookup(batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.form == "bf16"):
+        if self.library is not None:
+            return self.library(fields)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_bf16(self.form)):
             output = self.network(fields)
         answers: Tensor = output.logits if self.items is None else output.query
         return answers.float()
 
-    def _computed_in(self, form: Form, *, folder: Path, replay: bool) -> Artifact:
-        """The same artifact in another form, as far as this processor can compute it as it was proven."""
+    def _computed_in(self, form: Form, *, folder: Path, trusted: str, replay: bool) -> Artifact:
+        """The same artifact in another form, as far as this machine can compute it as it was proven."""
         if form == "fp32":
             return self
         parity = self.manifest.forms.get(form)
         if parity is None:
             known = ", ".join(self.manifest.forms) or "fp32"
             raise ConfigError(f"{folder} is proven for {known}, not for {form}; export it with export.forms=[{form}]")
-        if lacking := sorted(set(parity.cpu_flags) - cpu_flags()):
-            warned_of(f"{folder}: {form} needs a processor with {', '.join(lacking)}; fp32 is computed instead")
+        library = None
+        if form in COMPILED and trusted != self.identity:
+            raise ConfigError(
+                f"{folder}: the form {form} is code, which runs only for the artifact that is trusted: this one is "
+                f"{self.identity}, trusted is {trusted or 'none'}; name what ctrgate export has told as its identity"
+            )
+        lacking = (
+            [f"a processor with {', '.join(flags)}"] if (flags := sorted({*parity.cpu_flags} - cpu_flags())) else []
+        )
+        if parity.torch not in ("", torch.__version__):
+            lacking.append(f"torch {parity.torch}")
+        if lacking:
+            warned_of(f"{folder}: {form} needs {' and '.join(lacking)}; fp32 is computed instead")
             return self
-        formed = replace(self, form=form)
+        if form in COMPILED:
+            part = compiled_part(form)
+            library = open_compiled(folder / part, sha256=self.manifest.parts[part].sha256)
+        formed = replace(self, form=form, library=library)
         if replay:
             formed._replay(folder, tolerance=parity.tolerance)
         return formed
@@ -330,13 +351,13 @@ def _model(
         inputs = plan_inputs(layout, tables, config.embeddings(layout))
         with torch.random.fork_rng(devices=[]):  # its start is thrown away and must not move the caller's randomness
             network = Network(config, inputs=inputs)
-        network.load_state_dict(_load(folder / _WEIGHTS))
+        network.load_state_dict(load_tensors(folder / _WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError, ValidationError) as error:
         raise ArtifactError(
             f"{path} and {_WEIGHTS} are no network of this version: {error}; export the run again"
         ) from error
     expected = {spec.name: (forms[spec.name], _shape(spec)) for spec in inputs.tables if spec.name in forms}
-    rows = _named(folder / _TABLES, expected)
+    rows = read_tensors(folder / _TABLES, expected)
     zeros = {spec.name: torch.zeros(1, spec.dim).expand(_shape(spec)) for spec in inputs.tables}
     rows = {spec.name: rows.get(spec.name, zeros[spec.name]) for spec in inputs.tables}
     return layout, TableLookup(rows, inputs.lookups), network.eval().requires_grad_(False), items
@@ -344,26 +365,3 @@ def _model(
 
 def _shape(spec: TableSpec) -> tuple[int, int]:
     return spec.num_rows, spec.dim
-
-
-def _named(path: Path, expected: Mapping[str, _Stored]) -> dict[str, Tensor]:
-    """A file's tensors, which must be these; they stay in the file, of which memory is a map."""
-    tensors = _load(path)
-    found: dict[str, _Stored] = {name: (form_of(tensor), shape_of(tensor)) for name, tensor in tensors.items()}
-    if found != expected:
-        wrong = sorted(name for name in {**expected, **found} if found.get(name) != expected.get(name))[0]
-        wanted, held = (_worded(of[wrong]) if wrong in of else "absent" for of in (expected, found))
-        raise ArtifactError(f"{path}: {wrong} should be {wanted}, is {held}; export the run again")
-    return tensors
-
-
-def _worded(stored: _Stored) -> str:
-    form, shape = stored
-    return f"{form} {' x '.join(map(str, shape))}"
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}; export the run again") from error

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["NEEDS", "Form", "RowForm", "cpu_flags"]
+__all__ = ["COMPILED", "Form", "RowForm", "compiled_part", "cpu_flags", "is_bf16", "needs"]
 
 RowForm = Literal["float32", "float16", "int8"]
 """How rows of tables are stored, see ``artifact.rows``."""
-Form = Literal["fp32", "bf16"]
-"""How the network is computed from them: in float32, or with its products in bfloat16."""
-NEEDS: Mapping[Form, tuple[str, ...]] = {"fp32": (), "bf16": ("avx512_bf16",)}
-"""The flags of a processor without which a form would be computed otherwise than it was proven, and slowly."""
+Form = Literal["fp32", "bf16", "compiled", "compiled_bf16"]
+"""How the network is computed from them: in float32, or with its products in bfloat16; by torch, or as a library."""
+COMPILED: tuple[Form, ...] = ("compiled", "compiled_bf16")
 _CPU = Path("/proc/cpuinfo")
+_INSTRUCTIONS = re.compile(
+    r"avx|amx|s?sse|fma|f16c|bmi|abm|popcnt|movbe|movdir|gfni|vaes|vpclmul|pclmul|adx|sha_|aes|sve|asimd"
+)
+
+
+def is_bf16(form: Form) -> bool:
+    """Whether products are in bfloat16."""
+    return form in ("bf16", "compiled_bf16")
+
+
+def compiled_part(form: Form) -> str:
+    """Where the library of a compiled form lies in an artifact."""
+    return f"compiled/{form}.pt2"
+
+
+def needs(form: Form) -> tuple[str, ...]:
+    """The flags of a processor without which a form cannot be computed as it was proven here.
+
+    A library may use every instruction of the machine that has compiled it; without products of its own, bfloat16 is
+    slow.
+    """
+    if form in COMPILED:
+        return tuple(sorted(flag for flag in cpu_flags() if _INSTRUCTIONS.match(flag)))
+    return ("avx512_bf16",) if form == "bf16" else ()
 
 
 def cpu_flags() -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -134,11 +135,17 @@ class Manifest:
             ConfigError: Where there is no artifact.
             ArtifactError: Where it is of another format, damaged, or changed; each message names the file.
         """
+        return cls.identified(folder)[0]
+
+    @classmethod
+    def identified(cls, folder: Path) -> tuple[Manifest, str]:
+        """As ``read``, with the identity of the very bytes that were read."""
         path = folder / MANIFEST
         if not path.is_file():
             raise ConfigError(f"{folder} holds no artifact (no {MANIFEST}); run ctrgate export first")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            data = path.read_bytes()
+            values = json.loads(data.decode("utf-8"))
             version = values["format_version"]
             if version in _READS:
                 manifest = TypeAdapter(cls).validate_python(values)
@@ -157,7 +164,7 @@ class Manifest:
         for name, part in manifest.parts.items():
             _check_part(folder, name, part)
         _check_nothing_else(folder, manifest)
-        return manifest
+        return manifest, hashlib.sha256(data).hexdigest()
 
 
 def identity(folder: Path) -> str:

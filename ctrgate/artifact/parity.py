@@ -26,6 +26,8 @@ class Parity:
 
     cpu_flags: tuple[str, ...] = ()
     """What the form needs of a processor."""
+    torch: str = ""
+    """The version of torch without which it cannot be opened; empty where any will do."""
     tolerance: Annotated[float, Field(gt=0)]
     """The largest difference that was allowed, on these rows and on the golden ones."""
     golden: float
@@ -53,6 +55,7 @@ def measured(
     split: str,
     rows: int,
     cpu_flags: tuple[str, ...] = (),
+    torch: str = "",
     labels: Mapping[str, NDArray[Any]],
 ) -> Parity:
     """One form's parity, from finite logits.
@@ -65,6 +68,7 @@ def measured(
         split: Where the rows are from.
         rows: How many they are.
         cpu_flags: What the form needs.
+        torch: The version that it needs.
         labels: Of the first columns, in their order; NaN where a row has none.
 
     Shape:
@@ -80,6 +84,7 @@ def measured(
             losses[name] = theirs - ours
     return Parity(
         cpu_flags=cpu_flags,
+        torch=torch,
         tolerance=tolerance,
         golden=golden,
         split=split,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ctrgate.artifact.forms import Form, RowForm
+from ctrgate.artifact.forms import COMPILED, Form, RowForm, is_bf16
 from ctrgate.config import Place, settings
 
 __all__ = ["CalibrateSettings", "ExportSettings", "ToleranceSettings"]
@@ -35,6 +35,8 @@ class ToleranceSettings:
     """With rows in int8."""
     bf16: Annotated[float, Field(gt=0)] = 0.2
     """With the network in bf16; that of the rows comes on top."""
+    compiled: Annotated[float, Field(gt=0)] = 1e-4
+    """With the network compiled, whose sums may run in another order; that of rows and bf16 comes on top."""
 
 
 @settings
@@ -50,8 +52,8 @@ class ExportSettings:
     rows: RowForm = "float32"
     """How rows of tables are stored; int8 has a scale and an offset for each row, and tables of at most 8 columns in
     float16, which is no larger there."""
-    forms: tuple[Literal["bf16"], ...] = ()
-    """How the network may be computed when scoring, besides fp32."""
+    forms: tuple[Literal["bf16", "compiled", "compiled_bf16"], ...] = ()
+    """How the network may be computed when scoring, besides fp32; compiling takes a C++ compiler and half a minute."""
     tolerance: ToleranceSettings = field(default_factory=ToleranceSettings)
     """How far the artifact may lie from the checkpoint, by what it rounds."""
     parity_rows: Annotated[int, Field(ge=1)] = 65_536
@@ -63,12 +65,14 @@ class ExportSettings:
 
     def tolerated(self, form: Form) -> float:
         """How far a form may lie from the checkpoint."""
-        of_rows: float = getattr(self.tolerance, self.rows)
-        return of_rows + (self.tolerance.bf16 if form == "bf16" else 0.0)
+        allowed: float = getattr(self.tolerance, self.rows)
+        allowed += self.tolerance.bf16 if is_bf16(form) else 0.0
+        return allowed + (self.tolerance.compiled if form in COMPILED else 0.0)
 
     def remedy(self, form: Form) -> str:
         """What to do about a form that lies further."""
-        if form == "bf16":
-            return "A larger export.tolerance.bf16 lets it pass; without bf16 in export.forms it is left out"
+        if form != "fp32":
+            name = "bf16" if is_bf16(form) else "compiled"
+            return f"A larger export.tolerance.{name} lets it pass; without {form} in export.forms it is left out"
         told = f"A larger export.tolerance.{self.rows} lets it pass"
         return told if self.rows == "float32" else f"{told}; export.rows=float32 rounds nothing"

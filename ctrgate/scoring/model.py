@@ -26,15 +26,19 @@ class Model:
         reference: What the run file says.
         name: Of the registered model; none for a folder.
         version: Its number there; none for a folder.
+        identity: Of the artifact, as the registry says; empty where it was not asked.
     """
 
     folder: Path
     reference: str
     name: str | None = None
     version: int | None = None
+    identity: str = ""
 
 
-def resolve(reference: str, *, tracking: TrackingConfig, pinned: Mapping[str, Any] | None = None) -> Model:
+def resolve(
+    reference: str, *, tracking: TrackingConfig, pinned: Mapping[str, Any] | None = None, verify: bool = False
+) -> Model:
     """Find a model.
 
     Args:
@@ -42,6 +46,7 @@ def resolve(reference: str, *, tracking: TrackingConfig, pinned: Mapping[str, An
         tracking: The store whose registry is asked; it is not touched for a folder.
         pinned: What a job that is gone on with has recorded of its model: its version stays, whatever an alias names
             by now, and the registry is asked only where the recorded folder holds another model.
+        verify: Whether the registry is asked in any case, for the identity that it has of the version.
 
     Raises:
         ConfigError: Where there is no such model, it is not on this machine, or the registry does not answer.
@@ -54,7 +59,7 @@ def resolve(reference: str, *, tracking: TrackingConfig, pinned: Mapping[str, An
     number = int(written["version"]) if written["version"] else None
     if pinned is not None and pinned.get("reference") == reference:
         number, folder = int(pinned["version"]), Path(pinned["folder"])
-        if (folder / MANIFEST).is_file() and identity(folder) == pinned["identity"]:
+        if not verify and (folder / MANIFEST).is_file() and identity(folder) == pinned["identity"]:
             return Model(folder=folder, reference=reference, name=written["name"], version=number)
     return _registered(reference, name=written["name"], alias=written["alias"], number=number, tracking=tracking)
 
@@ -82,4 +87,4 @@ def _registered(reference: str, *, name: str, alias: str | None, number: int | N
             f"score.model: {folder} no longer holds version {number} of {name}; copy its artifact from "
             f"{version.source}/artifact and name the folder"
         )
-    return Model(folder=folder, reference=reference, name=name, version=number)
+    return Model(folder=folder, reference=reference, name=name, version=number, identity=version.identity)

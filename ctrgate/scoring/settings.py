@@ -24,8 +24,11 @@ class ScoreSettings:
     """The folder of the exported model, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; ``RUNS/NAME/artifact`` by
     default."""
     form: Form = "fp32"
-    """How the network is computed, of the forms that the model was exported for; on a processor that lacks what
-    ``bf16`` needs it is fp32, with a warning."""
+    """How the network is computed, of the forms that the model was exported for; on a machine that lacks what a form
+    needs it is fp32, with a warning."""
+    trusted: str = ""
+    """For a compiled form, which is code: the identity of the model, as ``ctrgate export`` has told it. A registered
+    model is trusted by that of the registry."""
     into: Place = ""
     """The folder of the scores; ``scores/NAME`` by default."""
     batch_rows: Annotated[int, Field(ge=1)] = 16_384

@@ -196,8 +196,8 @@ def test_tables_stay_in_their_file(tmp_path: Path, form: RowForm) -> None:
     program = """
 import sys
 from pathlib import Path
-from ctrgate.artifact.bundle import _named
 from ctrgate.artifact.rows import look_up
+from ctrgate.artifact.tensors import read_tensors
 import torch
 
 def anonymous():
@@ -205,7 +205,7 @@ def anonymous():
     return int(lines["RssAnon"].split()[0])
 
 before = anonymous()
-rows = _named(Path(sys.argv[1]), {"user": (sys.argv[2], (2_000_000, 16))})["user"]
+rows = read_tensors(Path(sys.argv[1]), {"user": (sys.argv[2], (2_000_000, 16))})["user"]
 look_up(rows, torch.arange(0, 2_000_000, 1000)).sum()
 print(anonymous() - before)
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import types
 import typing
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import ctrgate.models
+from ctrgate.artifact.compiled import compile_network, open_compiled
 from ctrgate.artifact.forms import RowForm
 from ctrgate.artifact.lookup import TableLookup
 from ctrgate.artifact.rows import form_of, restored, store
@@ -18,6 +20,7 @@ from ctrgate.config import load, settings
 from ctrgate.contracts import Batch, Fields, Ids, Sequence
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
+from ctrgate.files import checksum
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.models.registry import ModelConfig
@@ -283,6 +286,22 @@ def test_the_network_exports_with_a_free_batch_size(config: object) -> None:
             exported = program(*tensors(other))
             expected = evaluated.network(other)
             torch.testing.assert_close(exported, expected.query if expected.logits is None else expected.logits)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize("config", [case for case in CASES if case.id.endswith("-0")])
+def test_every_network_answers_alike_as_a_library(config: object, tmp_path: Path) -> None:
+    evaluated = model(config).eval()
+    with torch.no_grad():
+        path = tmp_path / "library.pt2"
+        compile_network(evaluated.network, example=evaluated.lookups(batch(6)), bf16=False, into=path)
+        library = open_compiled(path, sha256=checksum(path))
+        for num_rows in (1, 7, 50):
+            fields = evaluated.lookups(batch(num_rows, seed=num_rows))
+            output = evaluated.network(fields)
+            exact = output.query if output.logits is None else output.logits
+            torch.testing.assert_close(library(fields), exact, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("config", CASES)

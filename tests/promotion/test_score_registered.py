@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ctrgate import score
+from ctrgate.artifact.manifest import identity
 from ctrgate.errors import ConfigError
+from ctrgate.scoring.model import resolve
 from tests.promotion.conftest import World
 
 
@@ -56,3 +58,14 @@ def test_a_model_that_is_not_there_is_told(world: World, reference: str, says: s
     order = [f"score.files={world.folder}", f"score.into={world.folder / 'out'}", f"score.model={reference}"]
     with pytest.raises(ConfigError, match=says):
         world("score", "first", *order)
+
+
+def test_the_registry_is_asked_for_the_identity_that_code_is_trusted_by(world: World) -> None:
+    world.promote("first")
+    tracking = world.tracking
+    asked = resolve("models:/small@champion", tracking=tracking)
+    assert asked.identity == identity(asked.folder)
+    pinned = {"reference": asked.reference, "folder": str(asked.folder), "version": 1, "identity": asked.identity}
+    assert resolve(asked.reference, tracking=tracking, pinned=pinned).identity == ""  # not from the job's own record
+    assert resolve(asked.reference, tracking=tracking, pinned=pinned, verify=True) == asked
+    assert resolve(str(asked.folder), tracking=tracking).identity == ""
