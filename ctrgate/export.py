@@ -19,6 +19,7 @@ from ctrgate.artifact.calibration import Calibration, Isotonic, Platt, log_odds
 from ctrgate.artifact.compiled import compile_network, open_compiled
 from ctrgate.artifact.forms import COMPILED, Form, compiled_part, is_bf16, needs
 from ctrgate.artifact.golden import golden_rows
+from ctrgate.artifact.interchange import check_installed, write_onnx
 from ctrgate.artifact.manifest import MANIFEST, Origin, TableSize, identity
 from ctrgate.artifact.parity import Parity, largest_difference, measured
 from ctrgate.artifact.rows import form_of, store
@@ -73,9 +74,12 @@ def run(config: Config) -> dict[str, Any]:
         of each form, and the rows and bytes of tables that rounding and selection saved.
 
     Raises:
-        ConfigError: Where there is no such run, it still searches for values, or the folder holds something else.
+        ConfigError: Where there is no such run, it still searches for values, or the folder holds something else; where
+            ONNX is asked for, its packages are not there or it has no form of an operator.
         HeldBackError: Where artifact and checkpoint differ; nothing is written.
     """
+    if config.export.onnx:
+        check_installed()
     folder = RunFolder(Path(config.runs) / config.name)
     restored = restore(folder, which=config.export.which)
     restored.model.precision = "fp32"
@@ -93,6 +97,10 @@ def run(config: Config) -> dict[str, Any]:
         forms = _prove(formed, restored, shrunk=shrunk, export=config.export)
         snapshot = _snapshot(artifact, restored, shrunk=shrunk, num_rows=config.export.parity_rows)
         seal(temporary, artifact, forms=forms, snapshot=snapshot)
+        if config.export.onnx:
+            with atomic_folder(into.with_name(f"{into.name}_onnx")) as beside:
+                limit = config.export.tolerance.onnx
+                by_onnx = write_onnx(beside, artifact, identity=identity(temporary), tolerance=limit)
     after = identity(into)
     if config.export.log and after != before:
         tracker = open_tracker(config.tracking, folder=folder.path)
@@ -102,6 +110,8 @@ def run(config: Config) -> dict[str, Any]:
     num_bytes = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
     exact = forms["fp32"]
     differences = {"golden": exact.golden, exact.split: exact.largest}
+    if config.export.onnx:
+        differences["onnx"] = by_onnx
     console.print(
         f"{into}: {num_bytes:,} bytes, {restored.checkpoint.name}; largest differences of logits {differences}"
     )

@@ -37,6 +37,8 @@ class ToleranceSettings:
     """With the network in bf16; that of the rows comes on top."""
     compiled: Annotated[float, Field(gt=0)] = 1e-4
     """With the network compiled, whose sums may run in another order; that of rows and bf16 comes on top."""
+    onnx: Annotated[float, Field(gt=0)] = 1e-4
+    """Between ONNX Runtime and the artifact, of golden rows."""
 
 
 @settings
@@ -62,6 +64,8 @@ class ExportSettings:
     """Whether the artifact, tables included, is copied to the tracking store; promotion copies what is to serve."""
     calibrate: CalibrateSettings = field(default_factory=CalibrateSettings)
     """What probabilities are mended by; scores and logits stay what they are."""
+    onnx: bool = False
+    """Whether the network, without tables, is also written as ONNX, into ``INTO_onnx``; needs ``ctrgate[onnx]``."""
 
     def tolerated(self, form: Form) -> float:
         """How far a form may lie from the checkpoint."""
