@@ -220,24 +220,12 @@ class Registry:
             return
         if copied is not None and copied.exists() and not _is_whole(copied, version.identity):
             shutil.rmtree(copied)  # what a kill left; its files are read-only
-        run_id, place = (
-            self.client.get_model_version(self.model, str(version.version)).run_id,
-            place_of(version.identity),
-        )
+        run_id = self.client.get_model_version(self.model, str(version.version)).run_id
+        place = place_of(version.identity)
         if copied is None or not copied.exists():
             self.client.log_artifacts(run_id, str(artifact), f"{place}/{DATA}")
-        asked = Interface.of(artifact)
         with tempfile.TemporaryDirectory() as folder:
-            files = Path(folder) / "model"
-            write_pyfunc(
-                files,
-                columns=asked.columns,
-                outputs=asked.outputs,
-                params=asked.params,
-                example=asked.example,
-                packages=needed_packages(),
-            )
-            self.client.log_artifacts(run_id, str(files), place)
+            self.client.log_artifacts(run_id, str(_described(artifact, Path(folder) / "model")), place)
         if copied is not None:
             Manifest.read(copied)
         self.tag(version.version, {_COPIED: version.identity})
@@ -297,6 +285,20 @@ class Registry:
             tracker.start(run_name=run.name, params={}, tags={}, resume=True)
             tracker.end()
         raise ConfigError(f"{masked(self.config.uri)} does not take the run {run}; see that it answers, and try again")
+
+
+def _described(artifact: Path, folder: Path) -> Path:
+    """The folder, filled with what MLflow reads of a model."""
+    asked = Interface.of(artifact)
+    write_pyfunc(
+        folder,
+        columns=asked.columns,
+        outputs=asked.outputs,
+        params=asked.params,
+        example=asked.example,
+        packages=needed_packages(),
+    )
+    return folder
 
 
 def busy(call: Callable[[], T]) -> T:

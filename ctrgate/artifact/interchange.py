@@ -77,6 +77,7 @@ def write_onnx(folder: Path, artifact: Artifact, *, identity: str, tolerance: fl
         "model": artifact.manifest.model,
         "labels": list(artifact.manifest.labels),
         "inputs": {name: ["rows", *rows.shape[1:]] for name, rows in given.items()},
+        "numbers": list(artifact.layout.numbers),
         "output": output,
         "difference": difference,
         "tolerance": tolerance,

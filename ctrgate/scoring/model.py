@@ -10,7 +10,7 @@ from typing import Any
 
 from ctrgate.artifact.manifest import MANIFEST, identity
 from ctrgate.errors import ConfigError
-from ctrgate.tracking import TrackingConfig
+from ctrgate.tracking import DATA, TrackingConfig
 
 __all__ = ["Model", "resolve"]
 
@@ -80,11 +80,11 @@ def _registered(reference: str, *, name: str, alias: str | None, number: int | N
     if not (folder / MANIFEST).is_file():
         raise ConfigError(
             f"score.model: version {number} of {name} is not on this machine (looked in {folder}); copy its artifact "
-            f"here from {version.source}/artifact and name the folder"
+            f"here from {version.source}/{DATA} and name the folder"
         )
     if identity(folder) != version.identity:
         raise ConfigError(
             f"score.model: {folder} no longer holds version {number} of {name}; copy its artifact from "
-            f"{version.source}/artifact and name the folder"
+            f"{version.source}/{DATA} and name the folder"
         )
     return Model(folder=folder, reference=reference, name=name, version=number, identity=version.identity)

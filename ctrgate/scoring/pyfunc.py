@@ -16,6 +16,7 @@ from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.kinds import Bag, Categorical, Cross, Feature, columns_read
 from ctrgate.scoring.answers import item_names, ranked, rows_at_once, scores
 from ctrgate.scoring.settings import ScoreSettings
+from ctrgate.tracking import DATA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ _EXACT = 2**53  # from here on, floats leave integers out
 
 def _load_pyfunc(path: str) -> PyfuncModel:
     """Open the artifact that lies beside MLmodel; MLflow calls this by name."""
-    return PyfuncModel(Artifact.load(Path(path) / "artifact"))
+    return PyfuncModel(Artifact.load(Path(path) / DATA))
 
 
 class PyfuncModel:

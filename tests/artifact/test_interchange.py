@@ -74,6 +74,8 @@ def test_the_folder_says_what_it_is_and_lets_others_check_themselves(dense_run: 
     assert (about["artifact"], about["labels"], about["output"]) == (result["identity"], ["click"], "logits")
     assert about["inputs"]["rows/user"] == ["rows", 6]
     assert about["inputs"]["vectors/image"] == ["rows", 3]
+    assert about["numbers"] == ["price", "price:missing"]
+    assert about["inputs"]["numbers"] == ["rows", 2]
     golden = load_file(folder / "golden.safetensors")
     expected = golden.pop("logits")
     assert set(golden) == set(about["inputs"])
