@@ -62,4 +62,5 @@ def reason(error: BaseException) -> str:
         error = inner
     text = masked(" ".join(str(error).split())) or type(error).__name__
     text = text if len(text) <= 240 else text[:237] + "…"
-    return f"{text}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or _TOKEN" if unknown else text
+    credentials = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    return f"{text}; set {credentials} in the environment" if unknown else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import yaml
+from mlflow.pyfunc.scoring_server import infer_and_parse_data
 
 from ctrgate import export, prepare, score, train
 from ctrgate.config import load
@@ -200,3 +202,15 @@ def test_a_promoted_model_needs_no_run_folder(trained_run: Any, served: Any, tmp
     shutil.rmtree(tmp_path / "gone")
     again = mlflow.pyfunc.load_model("models:/alone@champion").predict(run.rows[:9].to_pandas())
     pd.testing.assert_frame_equal(first, again)
+
+
+def test_the_example_goes_through_mlflows_json_as_a_server_reads_it(dense_run: Any, served: Any) -> None:
+    model = served("by_json", dense_run.artifact)
+    folder = Path(mlflow.artifacts.download_artifacts("models:/by_json@champion"))
+    text = (folder / "serving_input_example.json").read_text()
+    assert "NaN" not in text
+    read = infer_and_parse_data(json.loads(text), schema=model.metadata.get_input_schema())
+    made_up = pl.read_parquet(folder / "artifact" / "golden" / "rows.parquet")
+    order = sorted(range(made_up.height), key=lambda row: sum(value is None for value in made_up.row(row)))[:3]
+    whole = model.predict(pd.DataFrame({name: made_up[order][name].to_list() for name in made_up.columns}))
+    pd.testing.assert_frame_equal(model.predict(read), whole)
