@@ -84,6 +84,13 @@ def test_the_folder_says_what_it_is_and_lets_others_check_themselves(dense_run: 
 
 
 @needs_onnx
+def test_rows_that_were_rounded_are_given_as_the_artifact_reads_them(dense_run: Any, tmp_path: Path) -> None:
+    result = exported(dense_run, tmp_path, "export.rows=int8")
+    assert result["differences"]["onnx"] < 1e-5  # from the artifact, not from the checkpoint
+    assert json.loads((tmp_path / "model_onnx/interface.json").read_text())["artifact"] == result["identity"]
+
+
+@needs_onnx
 def test_an_operator_without_a_form_is_refused_by_name_and_nothing_is_written(dense_run: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"export\.onnx: .* has no operator aten\.sort\.stable; set it to false"):
         exported(dense_run, tmp_path, network=SPARSE)
