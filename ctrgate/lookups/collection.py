@@ -83,8 +83,7 @@ class Lookups(nn.Module):
             if batch.num_rows or isinstance(group, ShardedPooled | ShardedUnpooled):
                 read = group(complete)
                 found |= read
-                if isinstance(group, PooledDense | PooledFused):
-                    blocks |= self._blocks(group, read)
+                blocks |= self._block(group, read)
             else:  # TorchRec takes no batch without rows
                 found |= {lookup.name: batch.numbers.new_zeros(0, dims[lookup.table]) for lookup in group.lookups}
             if isinstance(group, UnpooledDense | UnpooledFused):
@@ -98,14 +97,17 @@ class Lookups(nn.Module):
             }
         return replace(assemble(batch, lookups, found=found, unpooled=unpooled), blocks=blocks)
 
-    def _blocks(self, group: Group, read: Mapping[str, Tensor]) -> dict[tuple[str, ...], Tensor]:
-        """What a pooled group has found as the one tensor that it is in, where that is what the network is to see."""
-        dense = all(lookup.pooling == "sum" and lookup.table in self._dims for lookup in group.lookups)
+    def _block(self, group: Group, read: Mapping[str, Tensor]) -> dict[tuple[str, ...], Tensor]:
+        """What a pooled group has found as the one tensor that it lies in, where the network is to see just that.
+
+        Sharded groups have none: TorchRec orders what they find by where tables lie.
+        """
         whole = next(iter(read.values()))._base
-        if whole is None or not dense or (self.training and self.dropout):
+        if whole is None or isinstance(group, ShardedPooled) or not isinstance(group, PooledDense | PooledFused):
             return {}
-        widths = sum(self._dims[lookup.table] for lookup in group.lookups)
-        return {tuple(read): whole} if whole.size(1) == widths else {}
+        as_it_is = all(lookup.pooling == "sum" for lookup in group.lookups) and not (self.training and self.dropout)
+        width = sum(self._dims[lookup.table] for lookup in group.lookups)
+        return {tuple(read): whole} if as_it_is and whole.size(1) == width else {}
 
     def _with_empty(self, batch: Batch) -> Batch:
         """The batch with no ids in the columns that it may lack: TorchRec's collections take all of theirs or none."""

@@ -51,6 +51,22 @@ def test_the_divisor_of_an_empty_bag_is_one() -> None:
     assert mean_divisor(lengths, torch.tensor([0.5, 0.25, 3.0]))[:, 0].tolist() == [0.75, 1, 3]
 
 
+@pytest.mark.parametrize("activation", ["relu", "glu"])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_factor_multiplies_the_inputs_whether_it_is_of_each_row_or_of_all(
+    rows: int, activation: Literal["relu", "glu"]
+) -> None:
+    torch.manual_seed(0)
+    mlp = Mlp(4, hidden_dims=(8, 3), activation=activation, batch_norm=True)
+    inputs, factor = torch.randn(5, 4, requires_grad=True), torch.rand(rows, 4, requires_grad=True)
+    moved = [inputs, factor, *mlp.parameters()]
+    found, expected = mlp(inputs, factor), mlp(inputs * factor)
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(output.square().sum(), moved) for output in (found, expected))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("unit", ["glu", "swiglu", "geglu"])
 def test_a_gated_unit_stands_for_linear_and_activation_before_the_norm(unit: Literal["glu", "swiglu", "geglu"]) -> None:
     mlp = Mlp(4, hidden_dims=(8, 3), output_dim=2, activation=unit, dropout=(0.1, 0.0), batch_norm=True)

@@ -241,3 +241,20 @@ def test_both_rules_serve_tables_of_any_width() -> None:
     for dim, rule in itertools.product((1, 2, 3, 4, 5, 10, 16), ("fused", "dense")):
         module = Lookups([spec("user", dim=dim, rule=rule)], [LOOKUPS[0]], fused=FUSED, seed=0)
         assert module(BATCH)["user"].shape == (3, dim)
+
+
+@pytest.mark.parametrize("rule", ["fused", "dense"])
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("b", "c", "a"), ("n", "a", "b", "c")])
+@pytest.mark.parametrize(("dim", "dropout"), [(8, 0.0), (8, 0.5), (6, 0.0)])
+def test_fields_side_by_side_are_the_fields_one_by_one(
+    rule: str, order: tuple[str, ...], dim: int, dropout: float
+) -> None:
+    tables = [spec(name, dim=dim, rule=rule) for name in "abc"]
+    reads = [Lookup(name=name, column=name, table=name) for name in "abc"]
+    ids = {name: Ids(values=torch.tensor([2, 8, 1])) for name in "abc"}
+    looked_up = Lookups(tables, reads, fused=FUSED, seed=1, dropout=dropout)
+    fields = looked_up(Batch(num_rows=3, ids=ids, numbers=torch.empty(3, 0)))
+    together = not dropout and (dim == 8 or rule == "dense")
+    assert len(fields.blocks) == together
+    fields = replace(fields, rows={**fields.rows, "n": torch.ones(3, dim)}, order=order)
+    assert torch.equal(fields.flat, torch.cat([fields[name] for name in order], dim=1))
