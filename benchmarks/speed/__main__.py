@@ -10,10 +10,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.speed.figures import figures, losses, place_of_figures, surroundings, table
 from benchmarks.speed.process import measure
 from benchmarks.speed.sides import SIDES
+from ctrgate.files import write_json
 
 __all__ = ["main"]
 
@@ -29,27 +31,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="where the figures go; by default with those of the same CPU")
     parser.add_argument("--check", action="store_true", help="compare ratios with the kept figures, and keep nothing")
     parsed = parser.parse_args(arguments)
+    kept = parsed.json or place_of_figures(parsed.threads)
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    machine = surroundings(rows=parsed.rows, threads=parsed.threads, turns=parsed.turns)
+    found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="ctrgate-speed-") as temporary:
         folder = parsed.folder or Path(temporary)
         make = (sys.executable, "-m", "benchmarks.speed.place", str(folder), str(parsed.rows))
         subprocess.run(make, check=True, env=os.environ | {"OMP_NUM_THREADS": str(parsed.threads)})
-        found = {}
         for stage in parsed.stages:
             sys.stderr.write(f"measuring {stage}\n")
             sides = measure(stage, list(SIDES[stage]), folder=folder, threads=parsed.threads, turns=parsed.turns)
             found[stage] = figures(sides)
+            if not parsed.check:  # stage by stage: a long run that is stopped leaves what it has
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_json(kept, {"machine": machine, "stages": known.get("stages", {}) | found})
     sys.stdout.write(table(found) + "\n")
-    kept = parsed.json or place_of_figures(parsed.threads)
-    if parsed.check:
-        lost = losses(found, json.loads(kept.read_text())["stages"]) if kept.exists() else []
-        if not kept.exists():
-            sys.stderr.write(f"there are no figures of this CPU with {parsed.threads} threads yet ({kept})\n")
-        sys.stderr.writelines(f"{line}\n" for line in lost)
-        return 1 if lost else 0
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    document = {"machine": surroundings(rows=parsed.rows, threads=parsed.threads, turns=parsed.turns), "stages": found}
-    kept.write_text(json.dumps(document, indent=2) + "\n")
-    return 0
+    return _told(losses(found, known.get("stages", {})), kept=kept) if parsed.check else 0
+
+
+def _told(lost: Sequence[str], *, kept: Path) -> int:
+    if not kept.exists():
+        sys.stderr.write(f"no figures are kept of such a CPU with so many threads ({kept}); `make bench` keeps them\n")
+    sys.stderr.writelines(f"{line}\n" for line in lost)
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":
