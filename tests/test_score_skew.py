@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,24 @@ def test_rows_that_are_drawn_alike_are_hardly_ever_told(num_rows: int, limit: fl
         p, q, _ = _without_rare(then, now)
         alarms += psi(p, q) > limit + _chance(p, q)
     assert alarms <= 8  # 2 %
+
+
+def test_an_artifact_of_the_format_before_scores_as_it_did_and_compares_nothing(
+    dense_run: Any, tmp_path: Path, told: list[str]
+) -> None:
+    shutil.copytree(dense_run.artifact, tmp_path / "artifact")
+    for path in (tmp_path / "artifact").rglob("*"):
+        os.chmod(path, 0o755 if path.is_dir() else 0o644)
+    (tmp_path / "artifact/snapshot.json").unlink()
+    manifest = json.loads((tmp_path / "artifact/manifest.json").read_text())
+    del manifest["forms"], manifest["parts"]["snapshot.json"]
+    for table in manifest["tables"].values():
+        del table["form"]
+    (tmp_path / "artifact/manifest.json").write_text(json.dumps({**manifest, "format_version": 4}))
+    gone = dense_run.rows.with_columns(user=pl.lit(-5, dtype=pl.Int64))
+    model = f"score.model={tmp_path / 'artifact'}"
+    found = scored(dense_run, gone, tmp_path / "out", model, "score.on_skew=stop")
+    assert (told, found["histogram"]["features"]) == ([], {})
+    scored(dense_run, gone, tmp_path / "new")
+    old, new = (pl.read_parquet(tmp_path / name / "*.parquet")["logit"] for name in ("out", "new"))
+    assert old.equals(new)
