@@ -45,7 +45,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
 # Half an hour: every stage beside the common way and the machine's limit, the scan of Mamba against a loop over steps, and
-# what a step costs as tables grow; prints a table for each, and keeps the first one's figures in benchmarks/speed/figures.
+# what a step costs as tables grow; prints a table for each, and keeps the first one's figures in benchmarks/figures.
 bench: setup
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.scan
@@ -53,7 +53,7 @@ bench: setup
 
 # Some minutes: fails where a ratio of `make bench` is a fifth below the one kept for such a CPU.
 bench-check: setup
-	$(BIN)/python -m benchmarks.speed --check --threads 1 --turns 3 --stages prepare read train evaluate score auc
+	$(BIN)/python -m benchmarks.speed --check --turns 3 --stages prepare read train evaluate score auc
 
 # Hours on two cores: every Frappe run file over three seeds; prints the table of docs/reproductions.md.
 reproduce-frappe: setup

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=1_000_000, help="raw rows that are prepared")
     parser.add_argument("--stages", nargs="+", choices=list(SIDES), default=list(SIDES))
     parser.add_argument("--turns", type=int, default=5, help="turns of each side that are counted")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of each process")
+    parser.add_argument("--threads", type=int, default=1, help="of each process; more share its work")
     parser.add_argument("--folder", type=Path, help="where rows and a trained run are made, and kept for the next time")
     parser.add_argument("--json", type=Path, help="where the figures go; by default with those of the same CPU")
     parser.add_argument("--check", action="store_true", help="compare ratios with the kept figures, and keep nothing")

@@ -89,7 +89,7 @@ def place_of_figures(threads: int) -> Path:
     """Where figures of machines like this one are kept: by what of their CPU's flags matters, and threads."""
     has = _flags()
     name = "-".join([platform.machine(), *(flag for flag in _FLAGS if flag in has)])
-    return Path(__file__).parent / "figures" / f"{name}-{threads}.json"
+    return Path(__file__).parents[1] / "figures" / f"{name}-{threads}.json"
 
 
 def surroundings(*, rows: int, threads: int, turns: int) -> dict[str, Any]:
