@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Each first sets up .venv (once).
 #   PYTHON=python3.12   another interpreter, 3.11 to 3.13
-#   JOBS=4              processes of `make test`
+#   JOBS=4              processes of `make test` and `make test-slow`
 #   GPU=1               the GPU build of FBGEMM; needs an NVIDIA driver (a CUDA build of torch alone does not)
 
 PYTHON ?= python3
@@ -42,14 +42,15 @@ test: lint
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu" --numprocesses $(JOBS) --dist loadfile
 
 # Half an hour: every stage beside the common way and the machine's limit, the scan of Mamba against a loop over steps, and
-# what a step costs as tables grow; prints a table for each, and keeps the first one's figures in benchmarks/figures.
+# what a step costs as tables grow, and training in workers; prints a table for each, and keeps the first one's figures in benchmarks/figures.
 bench: setup
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.vocabulary
+	$(BIN)/python -m benchmarks.workers
 
 # Some minutes: fails where a ratio of `make bench` is a fifth below the one kept for such a CPU.
 bench-check: setup
