@@ -44,10 +44,11 @@ test: lint
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu" --numprocesses $(JOBS) --dist loadfile
 
-# Half an hour: every stage beside the common way and the machine's limit, the scan of Mamba against a loop over steps, and
-# what a step costs as tables grow, and training in workers; prints a table for each, and keeps the first one's figures in benchmarks/figures.
+# Three quarters of an hour, a table for each: every stage beside the common way and the machine's limit (whose figures are
+# kept in benchmarks/figures), forms of scoring, the scan of Mamba, what a step costs as tables grow, training in workers.
 bench: setup
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.vocabulary
 	$(BIN)/python -m benchmarks.workers
