@@ -12,6 +12,7 @@ from typing import Any
 import ctrgate
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.forms import COMPILED
+from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.config import Place, dump, settings
 from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.features.dataset import DatasetConfig
@@ -48,6 +49,8 @@ class Config:
     """How rows are read, joined and keyed, where that is not as it was in training; the features must be the same."""
     score: ScoreSettings
     """Which rows are scored, with which model."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """Where the processes of ``score.ray`` run."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """The store whose registry knows the model, where ``score.model`` is ``models:/…``."""
 
@@ -107,7 +110,7 @@ def run(config: Config) -> dict[str, Any]:
         if folder.whole is None:
             order = _order(score, artifact=artifact, model=model, dataset=dataset, inputs=inputs, folder=folder.path)
             with folder.log() as log:
-                _work(order, artifact=artifact, inputs=inputs, log=log, score=score)
+                _work(order, artifact=artifact, inputs=inputs, log=log, score=score, cluster=config.cluster)
                 success = _success(artifact, model=model, job=job, inputs=inputs, log=log)
                 _check_skew(artifact, success["histogram"], earlier=earlier, score=score)
                 folder.finish(success)
@@ -228,12 +231,28 @@ def _order(
     )
 
 
-def _work(order: Order, *, artifact: Artifact, inputs: Sequence[Input], log: Log, score: ScoreSettings) -> None:
+def _work(
+    order: Order,
+    *,
+    artifact: Artifact,
+    inputs: Sequence[Input],
+    log: Log,
+    score: ScoreSettings,
+    cluster: ClusterConfig,
+) -> None:
     agenda = Agenda(inputs, log=log, skip=score.on_bad_file == "skip")
     if log.parts:
         console.print(f"going on: {len(log.parts):,} parts are scored, {agenda.rows:,} rows are left")
     with bar("scoring", total=agenda.rows) as progress:
-        work(order, agenda=agenda, artifact=artifact, processes=score.processes, advance=progress.advance)
+        where = cluster if score.ray else None
+        work(
+            order,
+            agenda=agenda,
+            artifact=artifact,
+            processes=score.processes,
+            cluster=where,
+            advance=progress.advance,
+        )
 
 
 def _success(

@@ -40,6 +40,9 @@ class ScoreSettings:
     """Items per row, for a model that ranks items."""
     processes: Annotated[int, Field(ge=1)] = 1
     """Processes that score side by side; scores do not depend on their number."""
+    ray: bool = False
+    """Whether these processes are Ray's (see ``cluster``), on this machine or on several that see files, model and the
+    folder of the scores under the same paths."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of the network in each process; the last digits of scores may depend on them."""
     on_bad_file: Literal["stop", "skip"] = "stop"

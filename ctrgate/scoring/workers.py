@@ -19,29 +19,42 @@ from pydantic import TypeAdapter
 
 import ctrgate.errors
 from ctrgate.artifact.bundle import Artifact
+from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.config import dump
 from ctrgate.errors import ClusterError, CtrgateError, DataError
 from ctrgate.scoring.agenda import Agenda
 from ctrgate.scoring.scorer import Order, Part, Scorer
 from ctrgate.scoring.units import Unit
 
-__all__ = ["work"]
+__all__ = ["RemoteScorer", "work"]
 
 
-def work(order: Order, *, agenda: Agenda, artifact: Artifact, processes: int, advance: Callable[[int], None]) -> None:
+def work(
+    order: Order,
+    *,
+    agenda: Agenda,
+    artifact: Artifact,
+    processes: int,
+    cluster: ClusterConfig | None = None,
+    advance: Callable[[int], None],
+) -> None:
     """Do all tasks of an agenda.
 
     Args:
         order: The job.
         agenda: Its tasks.
         artifact: The job's model, for work in this process.
-        processes: At most so many work at once; one is this one.
+        processes: At most so many work at once; one is this one, unless they are Ray's.
+        cluster: Where Ray's processes run; None for processes of this machine without Ray.
         advance: Told of rows that are scored.
 
     Raises:
         DataError: Of a file that cannot be scored and is not to be left out.
         ClusterError: Where a process was killed.
     """
+    if cluster is not None and agenda.size:
+        _on_cluster(order, agenda, processes=min(processes, agenda.size), cluster=cluster, advance=advance)
+        return
     if min(processes, agenda.size) > 1:
         _side_by_side(order, agenda, processes=min(processes, agenda.size), advance=advance)
         return
@@ -54,6 +67,52 @@ def work(order: Order, *, agenda: Agenda, artifact: Artifact, processes: int, ad
                 done += 1
         except DataError as error:
             agenda.bad(task[done], why=str(error))
+
+
+def _on_cluster(
+    order: Order, agenda: Agenda, *, processes: int, cluster: ClusterConfig, advance: Callable[[int], None]
+) -> None:
+    """Let processes of Ray do the tasks; they must see files, model and the job's folder under the same paths."""
+    from ctrgate.cluster.pool import pool  # brings Ray
+
+    with pool(RemoteScorer, json.dumps(dump(order)), num_workers=processes, cluster=cluster) as workers:
+        given: dict[int, list[Unit]] = {}
+        while True:
+            for place in workers.idle:
+                if task := agenda.next():
+                    given[place] = task
+                    workers.submit(place, [_plain(unit) for unit in task])
+            taken = workers.take()
+            if taken is None:
+                return
+            place, (parts, bad) = taken
+            for part in parts:
+                agenda.done(TypeAdapter(Part).validate_python(part))
+                advance(part["rows"])
+            if bad is not None:
+                agenda.bad(given[place][len(parts)], why=bad)
+
+
+class RemoteScorer:
+    """A scorer in a process of Ray.
+
+    Args:
+        order: The job, as JSON.
+    """
+
+    def __init__(self, order: str) -> None:
+        self._scorer = Scorer(TypeAdapter(Order).validate_json(order))
+
+    def work(self, task: list[list[int]]) -> tuple[list[dict[str, Any]], str | None]:
+        """The parts that were scored, and what is wrong with the unit after them, if anything."""
+        parts: list[dict[str, Any]] = []
+        units = [Unit(file=file, number=number, start=start, stop=stop) for file, number, start, stop in task]
+        try:
+            for part in self._scorer.parts(units, advance=lambda _: None):
+                parts.append(dump(part))
+        except DataError as error:
+            return parts, str(error)
+        return parts, None
 
 
 @dataclass(kw_only=True)

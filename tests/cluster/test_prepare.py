@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ctrgate import prepare
+from ctrgate.cluster.pool import Pool
 from ctrgate.cluster.ray import ray, started
 from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.config import load
@@ -109,16 +110,14 @@ def test_workers_that_there_are_no_cores_for_are_not_waited_for_without_end(run_
 def test_a_file_whose_worker_is_lost_is_worked_on_again(run_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One worker is killed while it works; Ray starts it again and gives it the file once more."""
     alone = prepared(run_file, "alone")
-    killed: list[int] = []
-    pool = ray.util.ActorPool.submit
+    submit, killed = Pool.submit, []
 
-    def submit(self: Any, call: Any, number: int) -> None:
-        pool(self, call, number)
-        if not killed and number == 3:
-            worker = next(iter(self._future_to_actor.values()))[1]
-            ray.kill(worker, no_restart=False)
-            killed.append(number)
+    def submit_and_kill(self: Pool, place: int, task: Any) -> None:
+        submit(self, place, task)
+        if not killed and task[1] == 3:
+            ray.kill(self._actors[place], no_restart=False)
+            killed.append(task)
 
-    monkeypatch.setattr(ray.util.ActorPool, "submit", submit)
+    monkeypatch.setattr(Pool, "submit", submit_and_kill)
     assert prepared(run_file, "spread", "prepare.workers=2") == alone
     assert killed
