@@ -97,10 +97,10 @@ def _in_worker(arguments: Mapping[str, Any]) -> None:
 def _own(error: Exception, *, cluster: ClusterConfig) -> CtrgateError:
     """What to tell of a failed training: a worker's own error where it has one, else the first."""
     failures: Mapping[int, BaseException] = getattr(error, "worker_failures", {})
-    causes = [cause for failure in failures.values() for cause in causes(failure)]
-    for cause in causes:
-        if isinstance(cause, CtrgateError):
-            return cause
+    for failure in failures.values():
+        for cause in causes(failure):
+            if isinstance(cause, CtrgateError):
+                return cause
     told = "; ".join(f"worker {rank}: {failure}" for rank, failure in failures.items()) or str(error)
     return ClusterError(
         f"training on workers failed {cluster.max_failures + 1} times (cluster.max_failures); the same command goes on "
