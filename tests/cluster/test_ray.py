@@ -67,11 +67,11 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 def when(path: Path, run: str, *, epochs: int) -> None:
     """Wait until a run has ended that many epochs."""
     folder = load(path, train.Config, [f"name={run}"]).folder
-    for _ in range(1200):
+    for _ in range(4800):
         if (folder.path / "metrics.jsonl").exists() and len(folder.metrics()) >= epochs:
             return
         time.sleep(0.1)
-    raise TimeoutError(f"{run} has not ended {epochs} epochs in two minutes")
+    raise TimeoutError(f"{run} has not ended {epochs} epochs in eight minutes")
 
 
 def assert_as_undisturbed(path: Path, run: str) -> None:
