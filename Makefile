@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` and `make test`. Each first sets up .venv (once).
 #   PYTHON=python3.12   another interpreter, 3.11 to 3.13
-#   JOBS=4              processes of `make test` and `make test-slow`
+#   JOBS=4              processes of `make test`
 #   GPU=1               the GPU build of FBGEMM; needs an NVIDIA driver (a CUDA build of torch alone does not)
 
 PYTHON ?= python3
@@ -41,8 +41,9 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
+# One after the other: many kill something while it works, and need the cores that it needs.
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow and not gpu" --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 # Three quarters of an hour, a table for each: every stage beside the common way and the machine's limit (whose figures are
 # kept in benchmarks/figures), forms of scoring, the scan of Mamba, what a step costs as tables grow, training in workers.
