@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from ctrgate.config import dump, settings
+from ctrgate.artifact.part import read_part, write_part
+from ctrgate.config import settings
 from ctrgate.errors import ArtifactError
 from ctrgate.metrics.calibration import sigmoid
 
@@ -74,7 +74,7 @@ class Calibration:
 
     def write(self, folder: Path) -> None:
         """Write it into an artifact's folder."""
-        (folder / CALIBRATION).write_text(json.dumps(dump(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_part(folder / CALIBRATION, self)
 
     @classmethod
     def read(cls, folder: Path, *, labels: Sequence[str]) -> Calibration:
@@ -84,16 +84,7 @@ class Calibration:
             ArtifactError: Where it is damaged, of another format, or for other labels.
         """
         path = folder / CALIBRATION
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if values["format_version"] != _FORMAT_VERSION:
-                raise ArtifactError(
-                    f"{path} has format {values['format_version']!r}, this version reads {_FORMAT_VERSION}; export the "
-                    "run again"
-                )
-            found = TypeAdapter(cls).validate_python(values)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-            raise ArtifactError(f"{path} is damaged: {error}; export the run again") from error
+        found = read_part(path, cls, version=_FORMAT_VERSION)
         if len(found.curves) != len(labels):
             raise ArtifactError(f"{path} has {len(found.curves)} curves for {len(labels)} labels; export the run again")
         return found

@@ -6,7 +6,6 @@ Held-out rows are taken rather than train's: they are not sampled, and values th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from ctrgate.config import dump, settings
+from ctrgate.artifact.part import read_part, write_part
+from ctrgate.config import settings
 from ctrgate.contracts import PADDING_ID, UNKNOWN_ID, Batch
 from ctrgate.errors import ArtifactError
 from ctrgate.features.encoder import Encoder
@@ -26,7 +26,7 @@ from ctrgate.features.layout import Layout
 from ctrgate.features.tables import Table
 from ctrgate.metrics.histogram import Counts, counts
 
-__all__ = ["SNAPSHOT", "ColumnSnapshot", "Counter", "IdBins", "NumberBins", "Snapshot", "tables_of"]
+__all__ = ["SNAPSHOT", "ColumnSnapshot", "Counter", "IdBins", "NumberBins", "Snapshot"]
 
 SNAPSHOT = "snapshot.json"
 _FORMAT_VERSION = 1
@@ -119,7 +119,7 @@ class Snapshot:
                 if name.removesuffix(":missing") not in constant:
                     parts.setdefault(name, []).append(values)
         columns = {name: np.concatenate(of) for name, of in parts.items()}
-        tables = tables_of(layout)
+        tables = layout.vocabularies()
         bins = {
             name: _id_bins(values, missing=_missing(encoder.tables[tables[name]]))
             if name in tables
@@ -137,7 +137,7 @@ class Snapshot:
 
     def write(self, folder: Path) -> None:
         """Write it into an artifact's folder."""
-        (folder / SNAPSHOT).write_text(json.dumps(dump(self), allow_nan=False) + "\n", encoding="utf-8")
+        write_part(folder / SNAPSHOT, self)
 
     @classmethod
     def read(cls, folder: Path, *, layout: Layout) -> Snapshot:
@@ -147,17 +147,8 @@ class Snapshot:
             ArtifactError: Where it is damaged, of another format, or of other columns.
         """
         path = folder / SNAPSHOT
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            if values["format_version"] != _FORMAT_VERSION:
-                raise ArtifactError(
-                    f"{path} has format {values['format_version']!r}, this version reads {_FORMAT_VERSION}; export the "
-                    "run again"
-                )
-            found = TypeAdapter(cls).validate_python(values)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-            raise ArtifactError(f"{path} is damaged: {error}; export the run again") from error
-        tables = tables_of(layout)
+        found = read_part(path, cls, version=_FORMAT_VERSION)
+        tables = layout.vocabularies()
         for name, column in found.columns.items():
             num_rows = layout.tables[tables[name]] if name in tables else 0
             if isinstance(column.bins, IdBins) and not all(0 <= row < num_rows for row in column.bins.ids):
@@ -177,7 +168,7 @@ class Counter:
         self._bins, self._layout, self._places = dict(bins), layout, dict[str, NDArray[np.uint8]]()
         for name, of in bins.items():
             if isinstance(of, IdBins):
-                places = np.full(layout.tables[tables_of(layout)[name]], len(of.ids), dtype=np.uint8)
+                places = np.full(layout.tables[layout.vocabularies()[name]], len(of.ids), dtype=np.uint8)
                 places[list(of.ids)] = np.arange(len(of.ids))
                 self._places[name] = places
 
@@ -228,11 +219,3 @@ def _missing(table: Table) -> int:
     """The row that a missing value reads where it has one of its own, else the unknown one."""
     row: int = pl.select(table.ids(pl.lit(None, dtype=pl.String), missing="value")).item()
     return row
-
-
-def tables_of(layout: Layout) -> dict[str, str]:
-    """The table of each column of ids."""
-    read = {field.name: field.table for field in layout.fields if field.table}
-    return read | {
-        member.column: member.table for group in layout.sequences for member in group.members if member.table
-    }

@@ -94,11 +94,7 @@ class Block:
         Raises:
             DataError: Naming the column, the id and the place.
         """
-        tables = {field.name: field.table for field in self.layout.fields if field.table}
-        tables |= {
-            member.column: member.table for group in self.layout.sequences for member in group.members if member.table
-        }
-        for column, table in tables.items():
+        for column, table in self.layout.vocabularies().items():
             num_rows = self.layout.tables[table]
             flat = column in self.flat
             values = self.flat[column] if flat else self.jagged[column].values

@@ -33,7 +33,7 @@ from ctrgate.features.kinds import (
     WeightedBag,
     encodings,
 )
-from ctrgate.features.layout import Field, Member, SequenceGroup, weights_column
+from ctrgate.features.layout import Field, Member, SequenceGroup, vocabularies, weights_column
 from ctrgate.features.observe import observe
 from ctrgate.features.partial import Partial, agreed, features_json, merge
 from ctrgate.features.rawfile import UNREADABLE
@@ -274,8 +274,7 @@ class Encoder:
     def _tables_read(self) -> dict[str, str]:
         """The table of every encoded column of ids."""
         fields, groups, _ = self.layout_parts()
-        read = {field.name: field.table for field in fields if field.table}
-        return read | {member.column: member.table for group in groups for member in group.members if member.table}
+        return vocabularies(fields, groups)
 
 
 def _check_constants(features: Sequence[Feature], tables: Mapping[str, Table]) -> None:

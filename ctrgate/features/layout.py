@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -58,6 +58,12 @@ class SequenceGroup:
     max_length: int
 
 
+def vocabularies(fields: Iterable[Field], sequences: Iterable[SequenceGroup]) -> dict[str, str]:
+    """The vocabulary of every column of ids, in their order."""
+    read = {field.name: field.table for field in fields if field.table}
+    return read | {each.column: each.table for group in sequences for each in group.members if each.table}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """The encoded columns of a dataset.
@@ -90,8 +96,7 @@ class Layout:
 
     def vocabularies(self) -> dict[str, str]:
         """The vocabulary of every column of ids."""
-        read = {field.name: field.table for field in self.fields if field.table}
-        return read | {each.column: each.table for group in self.sequences for each in group.members if each.table}
+        return vocabularies(self.fields, self.sequences)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ctrgate.artifact.bundle import Artifact
-from ctrgate.artifact.snapshot import ColumnSnapshot, IdBins, tables_of
+from ctrgate.artifact.snapshot import ColumnSnapshot, IdBins
 from ctrgate.contracts import FIRST_VALUE_ID, PADDING_ID
 from ctrgate.errors import ConfigError
 from ctrgate.features.tables import HashTable
@@ -124,7 +124,7 @@ def _bin_name(artifact: Artifact, name: str, column: ColumnSnapshot, place: int)
     row = bins.ids[place]
     if row < FIRST_VALUE_ID:
         return "padding" if row == PADDING_ID else "unknown"
-    if isinstance(artifact.encoder.tables[tables_of(artifact.layout)[name]], HashTable):
+    if isinstance(artifact.encoder.tables[artifact.layout.vocabularies()[name]], HashTable):
         return f"bucket {row - FIRST_VALUE_ID}"
     value = artifact.encoder.decode(name, pl.Series([row])).item()
     return "missing" if value is None else str(value)

@@ -117,9 +117,7 @@ class ValueGates(nn.Module):
         super().__init__()
         self.tables = tuple(layout.tables)
         self.gates = nn.ModuleList(config.gate(num_rows) for num_rows in layout.tables.values())
-        members = [member for group in layout.sequences for member in group.members]
-        self._table_of = {field.name: field.table for field in layout.fields if field.table}
-        self._table_of |= {member.column: member.table for member in members if member.table}
+        self._table_of = layout.vocabularies()
 
     def forward(self, batch: Batch) -> Batch:
         """The batch with a factor for each id."""
