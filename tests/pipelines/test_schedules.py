@@ -120,8 +120,9 @@ def test_the_airflow_dag_is_loaded_by_the_real_airflow_and_its_command_runs(work
     subprocess.run([sys.executable, "-m", "venv", work / "airflow"], check=True)
     python = work / "airflow" / "bin" / "python"
     pip = subprocess.run([python, "-m", "pip", "install", "--quiet", AIRFLOW], capture_output=True, text=True)
-    if pip.returncode:
-        pytest.skip(f"{AIRFLOW} cannot be installed here: {pip.stderr.strip().splitlines()[-1]}")
+    if "Could not find a version" in pip.stderr:
+        pytest.skip(f"no package index here has {AIRFLOW}: {pip.stderr.strip().splitlines()[-1]}")
+    assert pip.returncode == 0, pip.stderr[-3000:]
     home = {"AIRFLOW_HOME": str(work / "home"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PATH": "/usr/bin:/bin"}
     loaded = subprocess.run(
         [python, "-c", LOADED, SCHEDULES], env=home, cwd=work, capture_output=True, text=True, check=False
