@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from benchmarks.speed.place import Place
 from ctrgate.config import to_yaml
-from ctrgate.data.criteo_shaped import CriteoShapedConfig, write
+from ctrgate.data import criteo_shaped
+from ctrgate.data.criteo_shaped import CriteoShapedConfig
 from ctrgate.stage import run_as_process
 
 __all__ = ["main"]
@@ -52,27 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepared(folder: Path, *, num_rows: int) -> Path:
     """A run file of FinalMLP on Criteo-shaped rows, which are prepared."""
-    write(CriteoShapedConfig(num_rows=num_rows), folder / "raw")
-    numbers = [{"kind": "numeric", "name": f"I{number}", "transform": "log"} for number in range(1, 14)]
-    categories = [{"kind": "categorical", "name": f"C{number}"} for number in range(1, 27)]
-    sections: dict[str, Any] = {
-        "name": "workers",
-        "seed": 1,
-        "runs": str(folder / "runs"),
-        "dataset": {
-            "name": "criteo_shaped",
-            "files": str(folder / "raw/*.parquet"),
-            "split": {"by": "order", "valid": 0.02, "test": 0},
-            "labels": [{"name": "label"}],
-            "features": [*numbers, *categories],
-        },
-        "prepare": {"into": str(folder / "prepared")},
-        "tables": {"dim": 16},
-        "model": {"name": "final_mlp", "mlp1": {"hidden": [400] * 3}, "mlp2": {"hidden": [400] * 3}, "num_heads": 10},
-        "train": {"batch_size": 4096, "epochs": 1},
-        "tracking": {"enabled": False},
-    }
-    path = folder / "run.yaml"
+    place, path = Place(folder), folder / "run.yaml"
+    criteo_shaped.write(CriteoShapedConfig(num_rows=num_rows), place.raw)
+    sections = place.sections()
+    sections["train"] = {**sections["train"], "precision": "fp32"}
     path.write_text(to_yaml(sections), encoding="utf-8")
     run_as_process("prepare", path)
     return path

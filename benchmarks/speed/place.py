@@ -86,12 +86,13 @@ class Place:
     def settings(self, config: type[Any], **sections: dict[str, Any]) -> Any:
         """A verb's settings, with some of its sections changed."""
         names = set(config.__dataclass_fields__)
-        given = {name: value for name, value in self._sections().items() if name in names}
+        given = {name: value for name, value in self.sections().items() if name in names}
         for name, changes in sections.items():
             given[name] = {**given.get(name, {}), **changes}
         return TypeAdapter(config).validate_python(given)
 
-    def _sections(self) -> dict[str, Any]:
+    def sections(self) -> dict[str, Any]:
+        """The run file, as plain values."""
         mlp = {"hidden": HIDDEN}
         first, second = CONTEXTS[self.gates]
         return {
