@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
+from ctrgate.compiler import need_compiler
 from ctrgate.config import dump, settings
 from ctrgate.contracts import Batch, Output
 from ctrgate.data.reader import Order, Reader
@@ -145,6 +146,8 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> None:
     )
     if fit.progress.step:
         console.print(f"resumed after step {fit.progress.step}, in epoch {fit.progress.epoch + 1}")
+    if config.train.compile:
+        console.print("the first step compiles the network, which takes some twenty seconds")
     if not fit.workers.is_first:
         fit.run(lambda _: None)
         return
@@ -183,6 +186,10 @@ def _check(config: Config, prepared: Prepared) -> None:
     task = getattr(config.model, "task", "click")
     if task != config.objective.name:
         raise ConfigError(f"model.name: {config.model.name} is for objective.name: {task}, not {config.objective.name}")
+    if config.train.compile:
+        if config.train.workers > 1:
+            raise ConfigError("train.compile: networks of several workers are not compiled; use one or the other")
+        need_compiler("train.compile", otherwise="leave it out")
     known = (NextItemTask if task == "next_item" else ClickTask).larger_is_better
     if config.train.monitor is not None and config.train.monitor not in known:
         raise ConfigError(f"train.monitor: {config.train.monitor} is not measured here; use {', '.join(known)}")
@@ -233,6 +240,8 @@ def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:
         candidates=_drawn(config, prepared),
         sharded=workers.count > 1,
     )
+    if config.train.compile:
+        model.compile_for(config.train.batch_size)
     forward = _spread(config, model) if workers.count > 1 else None
     train = Reader(prepared.files("train"), layout=layout)
     order = Order(batch_size=config.train.batch_size, seed=config.seed, num_workers=workers.count)

@@ -6,7 +6,6 @@ what is opened is a private copy that has been seen to have it.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ctrgate.compiler import need_compiler
 from ctrgate.contracts import Fields, Sequence
-from ctrgate.errors import ArtifactError, ConfigError
+from ctrgate.errors import ArtifactError
 from ctrgate.files import checksum
 from ctrgate.models.network import Network
 
@@ -44,11 +44,7 @@ def compile_network(network: Network, *, example: Fields, bf16: bool, into: Path
     Raises:
         ConfigError: Where there is no compiler.
     """
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        raise ConfigError(
-            f"export.forms: compiling needs the C++ compiler {compiler}; install it or leave the form out"
-        )
+    need_compiler("export.forms", otherwise="leave the form out")
     from torch._inductor import aoti_compile_and_package  # costs a second, and only here
 
     into.parent.mkdir(exist_ok=True)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import TypeVar
 
+import torch
+
 __all__ = ["prefetch"]
 
 T = TypeVar("T")
@@ -23,7 +25,12 @@ def prefetch(source: Iterator[T], *, depth: int = 4) -> Iterator[T]:
     """Yield what ``source`` yields, made up to ``depth`` items ahead by a thread.
 
     An error of the source is raised where its item would have come. Leaving the loop early stops the thread.
+
+    The source sees one thread of torch. With more, OpenMP would start a second team of them beside that of the caller's
+    thread, count more threads than processors, and put waiting ones to sleep: each of the caller's small operations
+    then waits for one to wake.
     """
+    torch.get_num_threads()  # the caller's own number is settled before the thread sets its own
     items: queue.Queue[T | _End] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 
@@ -36,6 +43,7 @@ def prefetch(source: Iterator[T], *, depth: int = 4) -> Iterator[T]:
                 continue
 
     def run() -> None:
+        torch.set_num_threads(1)
         try:
             for item in source:
                 put(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ctrgate.contracts import Batch, Lookup, Output
+from ctrgate.contracts import Batch, Fields, Lookup, Output
 from ctrgate.features.layout import Layout
 from ctrgate.lookups.collection import Lookups
 from ctrgate.models.inputs import FusedRule, TablesConfig, plan_inputs
@@ -48,12 +49,26 @@ class CtrModel(nn.Module):
         self.gates = gates
         self.precision = precision
         self._with_squares = with_squares
+        self._compiled: tuple[int, Callable[[Fields], Output]] | None = None
 
     @property
     def num_parameters(self) -> int:
         """Numbers that training moves: tables at their logical width, and the network; value gates not counted."""
         tables = sum(spec.num_rows * spec.dim for spec in self.lookups.specs)
         return tables + sum(parameter.numel() for parameter in self.network.parameters())
+
+    def compile_for(self, num_rows: int) -> None:
+        """Compile the network (torch.compile) for training on batches of this many rows, when the first one comes.
+
+        Batches of other sizes, an epoch's last and those of evaluation, run as ever: a compiled network is one of
+        fixed shapes, and each further shape would be compiled again.
+        """
+        self._compiled = num_rows, torch.compile(self.network, dynamic=False)
+
+    def _network_for(self, batch: Batch) -> Callable[[Fields], Output]:
+        if self._compiled is not None and self.training and batch.num_rows == self._compiled[0]:
+            return self._compiled[1]
+        return self.network
 
     def forward(self, batch: Batch) -> tuple[Output, Tensor]:
         """The output, and the sum of squares of all looked-up vectors (for L2 on them)."""
@@ -64,7 +79,7 @@ class CtrModel(nn.Module):
         device = batch.numbers.device.type
         context = torch.autocast(device, dtype=torch.bfloat16) if self.precision == "bf16" else nullcontext()
         with context:
-            output = self.network(fields)
+            output = self._network_for(batch)(fields)
         drawn = fields.sequences.get(CANDIDATES)
         return (output if drawn is None else replace(output, candidates=drawn[ITEMS])), squares
 

@@ -195,3 +195,14 @@ def test_leaving_a_prefetched_loop_stops_its_source() -> None:
     assert next(stream) == 0
     stream.close()
     assert len(made) < 10
+
+
+def test_the_thread_of_prefetch_keeps_to_itself() -> None:
+    """It starts no second team of OpenMP's threads, and leaves the caller's as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert list(prefetch(torch.get_num_threads() for _ in range(2))) == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
