@@ -10,7 +10,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-gpu$(GPU)
 
-.PHONY: setup demo test lint test-slow bench bench-check reproduce-frappe clean
+.PHONY: setup demo test lint test-slow test-gpu bench bench-check reproduce-frappe clean
 
 setup: $(READY)
 
@@ -44,6 +44,10 @@ test: lint
 # One after the other: many kill something while it works, and need the cores that it needs.
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# Needs a GPU and its build of FBGEMM (make setup GPU=1).
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
 
 # Three quarters of an hour, a table for each: every stage beside the common way and the machine's limit (whose figures are
 # kept in benchmarks/figures), forms of scoring, the scan of Mamba, what a step costs as tables grow, training in workers.

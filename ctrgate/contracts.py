@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -84,14 +84,12 @@ class Ids:
     weights: Tensor | None = None
     factors: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> Ids:
-        """The same ids on another device."""
+    def each(self, change: Callable[[Tensor], Tensor]) -> Ids:
+        """The same ids with every tensor changed."""
         lengths, weights, factors = (
-            None if part is None else part.to(device, non_blocking=True)
-            for part in (self.lengths, self.weights, self.factors)
+            None if part is None else change(part) for part in (self.lengths, self.weights, self.factors)
         )
-        values = self.values.to(device, non_blocking=True)
-        return Ids(values=values, lengths=lengths, weights=weights, factors=factors)
+        return Ids(values=change(self.values), lengths=lengths, weights=weights, factors=factors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,21 +127,27 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU copies from while the processor goes on."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        def changed(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
 
         return replace(
             self,
-            ids={name: ids.to(device) for name, ids in self.ids.items()},
-            numbers=self.numbers.to(device, non_blocking=True),
-            vectors={name: part.to(device) for name, part in self.vectors.items()},
-            sequence_numbers={name: part.to(device) for name, part in self.sequence_numbers.items()},
-            labels=move(self.labels),
-            weights=move(self.weights),
-            groups=move(self.groups),
-            timestamps=move(self.timestamps),
-            rows=move(self.rows),
+            ids={name: ids.each(change) for name, ids in self.ids.items()},
+            numbers=change(self.numbers),
+            vectors={name: change(part) for name, part in self.vectors.items()},
+            sequence_numbers={name: change(part) for name, part in self.sequence_numbers.items()},
+            labels=changed(self.labels),
+            weights=changed(self.weights),
+            groups=changed(self.groups),
+            timestamps=changed(self.timestamps),
+            rows=changed(self.rows),
         )
 
 

@@ -25,6 +25,7 @@ from ctrgate.features.prepared import Prepared
 from ctrgate.features.sampling import logit_shifts
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked, write_json
+from ctrgate.gpu import need_gpu
 from ctrgate.heap import keep_heap
 from ctrgate.lookups.sharded import distribute
 from ctrgate.masking import masked
@@ -190,6 +191,10 @@ def _check(config: Config, prepared: Prepared) -> None:
         if config.train.workers > 1:
             raise ConfigError("train.compile: networks of several workers are not compiled; use one or the other")
         need_compiler("train.compile", otherwise="leave it out")
+    if config.train.device == "cuda":
+        if config.train.workers > 1:
+            raise ConfigError("train.device: several workers train on processors; use train.workers=0 on a GPU")
+        need_gpu("train.device")
     known = (NextItemTask if task == "next_item" else ClickTask).larger_is_better
     if config.train.monitor is not None and config.train.monitor not in known:
         raise ConfigError(f"train.monitor: {config.train.monitor} is not measured here; use {', '.join(known)}")
@@ -239,6 +244,7 @@ def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:
         precision=config.train.precision,
         candidates=_drawn(config, prepared),
         sharded=workers.count > 1,
+        device=torch.device(config.train.device),
     )
     if config.train.compile:
         model.compile_for(config.train.batch_size)

@@ -53,11 +53,11 @@ class Lookups(nn.Module):
         self.lookups = tuple(lookups)
         self.specs = tuple(tables)
         self.dropout = dropout
-        self._device = device or torch.device("cpu")
+        self.device = device or torch.device("cpu")
         self._sharded = sharded
         self._dims = {spec.name: spec.dim for spec in tables}
         self.groups = nn.ModuleList(
-            _groups(tables, lookups, fused=fused, device=self._device, gated=gated, sharded=sharded)
+            _groups(tables, lookups, fused=fused, device=self.device, gated=gated, sharded=sharded)
         )
         if not sharded:
             self.start(seed=seed)
@@ -132,7 +132,7 @@ class Lookups(nn.Module):
                     (shard,) = held[spec.name]
                     yield spec, shard.seen
                 else:
-                    yield spec, whole(spec, held.get(spec.name, []), device=self._device)
+                    yield spec, whole(spec, held.get(spec.name, []), device=self.device)
 
     def shards(self) -> Iterator[TableShard]:
         """What this process holds of every table, with the fused optimizer's state; to be read and written in place."""

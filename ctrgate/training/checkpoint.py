@@ -112,7 +112,10 @@ class Checkpoints:
                     {key: value.contiguous() for key, value in state.items() if not key.startswith("table.")},
                     folder / "optimizer.safetensors",
                 )
-                save_file({"torch": torch.from_numpy(random)}, folder / "random.safetensors")
+                states = {"torch": torch.from_numpy(random)}
+                if model.device.type == "cuda":
+                    states["cuda"] = torch.cuda.get_rng_state(model.device)
+                save_file(states, folder / "random.safetensors")
                 _write_json(folder / "progress.json", {"format": FORMAT, **asdict(progress)})
         if workers.is_first:
             self._point(name, progress, best=best, rewind=rewind)
@@ -160,9 +163,12 @@ class Checkpoints:
         load_weights(model, folder)
         optimizer.load(optimizer_state(folder))
         optimizer.set_factor(progress.factor)
-        random = _load(folder / "random.safetensors")["torch"]
+        states = _load(folder / "random.safetensors")
+        random = states["torch"]
         if self._workers.rank < len(random):
             torch.set_rng_state(random[self._workers.rank].clone())  # torch reads a view's storage from its start
+        if model.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], model.device)
         return progress
 
 

@@ -146,10 +146,14 @@ class Fit:
             num_workers=self.workers.count,
         )
         self.model.train()
-        total, before = torch.tensor(progress.loss_sum, dtype=torch.float64), progress.rows
+        device = self.model.device
+        total, before = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device), progress.rows
+        batches = self.train.batches(order)
+        if device.type == "cuda":
+            batches = (batch.pinned() for batch in batches)
         started = time.monotonic()
         with bar(f"epoch {progress.epoch + 1}", total=self.train.num_rows - before) as shown:
-            for batch in prefetch(self.train.batches(order)):
+            for batch in prefetch(batches):
                 done = self.step(batch, asked=stop.asked)
                 total += done.loss * done.num_rows
                 progress.rows += done.num_rows
@@ -191,6 +195,7 @@ class Fit:
                 mine[2:] * self.workers.count / all_of_them[2:].clamp(min=torch.finfo(torch.float32).tiny)
             ).float()
             examples, scale = float(shares[0]), shares[1:]
+        batch = batch.to(self.model.device)
         output, squares = (self.forward or self.model)(batch)
         loss = self.task.loss(output, batch, scale)
         rule = self.tables.rule

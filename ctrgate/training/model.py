@@ -52,6 +52,11 @@ class CtrModel(nn.Module):
         self._compiled: tuple[int, Callable[[Fields], Output]] | None = None
 
     @property
+    def device(self) -> torch.device:
+        """Where its tables are, and batches have to be."""
+        return self.lookups.device
+
+    @property
     def num_parameters(self) -> int:
         """Numbers that training moves: tables at their logical width, and the network; value gates not counted."""
         tables = sum(spec.num_rows * spec.dim for spec in self.lookups.specs)
@@ -94,6 +99,7 @@ def build_model(
     precision: Literal["fp32", "bf16"] = "fp32",
     candidates: tuple[str, int] | None = None,
     sharded: bool = False,
+    device: torch.device | None = None,
 ) -> CtrModel:
     """The model of a run, at its start; the seed decides every weight.
 
@@ -107,6 +113,7 @@ def build_model(
         candidates: The table of the items that a loss draws and compares queries with, and how many at most per row;
             batches then bring them in the column ``CANDIDATES``.
         sharded: Whether fused tables are still to be spread over processes (see ``Lookups``).
+        device: Where it is to be; the start is drawn by the processor anywhere. None for the processor.
 
     Raises:
         ConfigError: Where the settings do not fit the layout.
@@ -119,6 +126,7 @@ def build_model(
         fused={"lr": rule.learning_rate, "eps": rule.eps},
         seed=seed,
         dropout=tables.dropout,
+        device=device,
         gated=select is not None,
         sharded=sharded,
     )
@@ -126,7 +134,10 @@ def build_model(
         torch.manual_seed(seed)
         network = Network(config, inputs=inputs)
     gates = ValueGates(select, layout=layout) if select is not None else None
-    return CtrModel(lookups, network, gates=gates, precision=precision, with_squares=rule.l2 > 0)
+    model = CtrModel(lookups, network, gates=gates, precision=precision, with_squares=rule.l2 > 0)
+    for part in (network, *([gates] if gates is not None else [])):
+        part.to(model.device)
+    return model
 
 
 def _candidates(table: str, most: int) -> Lookup:

@@ -129,7 +129,7 @@ class NextItemTask:
     def _targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What follows each position ``(B, P)``, right-padded, and the rows' weights ``(B,)``."""
         target = batch.ids[self._items.target].values
-        weights = torch.ones(batch.num_rows) if batch.weights is None else batch.weights
+        weights = torch.ones(batch.num_rows, device=target.device) if batch.weights is None else batch.weights
         if self._objective.positions == "last":
             return target.unsqueeze(1), weights
         history, lengths = batch.ids[self._items.history].values, self._lengths(batch)
@@ -159,7 +159,8 @@ class NextItemTask:
     ) -> Tensor:
         loss = self._objective.loss
         assert isinstance(loss, SampledSoftmaxConfig | GbceConfig)
-        of_row = bag_offsets(self._lengths(batch) + loss.negatives)[:-1].unsqueeze(1) + torch.arange(loss.negatives)
+        begins = bag_offsets(self._lengths(batch) + loss.negatives)[:-1].unsqueeze(1)
+        of_row = begins + torch.arange(loss.negatives, device=begins.device)
         drawn = batch.ids[CANDIDATES].values[of_row]
         positives = (queries * candidates[:, loss.negatives :]).sum(dim=2)[known]
         negatives = torch.einsum("bpd,bkd->bpk", queries, candidates[:, : loss.negatives])
@@ -168,7 +169,7 @@ class NextItemTask:
             rate = loss.negatives / max(1, len(self._share) - 1)
             scores = negatives.masked_fill(hit, -torch.inf)[known]
             return gbce_loss(positives, scores, rate=rate, calibration=loss.calibration, weights=weights)
-        log_q = (self._share * loss.negatives).log().float()
+        log_q = (self._share * loss.negatives).log().float().to(drawn.device)
         return sampled_softmax_loss(
             positives,
             negatives.masked_fill(hit, -torch.inf)[known],
@@ -189,9 +190,10 @@ def ranks_of(
     for batch, output in outputs(model, reader.batches(order), num_rows=reader.num_rows_of(order), title=title):
         if output.query is None:
             raise ValueError("the network gives no query")
+        batch = batch.to(output.query.device)
         ids = batch.ids[items.seen] if items.seen else None
         seen = None if ids is None or ids.lengths is None else (ids.values, ids.lengths)
         ranks = target_ranks(
             output.query, tables[items.table], batch.ids[items.target].values, first=FIRST_VALUE_ID, seen=seen
         )
-        yield ranks.numpy()
+        yield ranks.cpu().numpy()

@@ -117,7 +117,8 @@ class ClickObjective:
         """The loss of a batch, each label's multiplied by ``scale (L,)``, with the network's own terms added."""
         if output.logits is None or batch.labels is None:
             raise ValueError("a click objective needs a network with logits and a batch with labels")
-        weights = self.label_weights if scale is None else self.label_weights * scale
+        own = self.label_weights.to(output.logits.device)
+        weights = own if scale is None else own * scale
         loss = click_loss(output.logits, batch.labels, row_weights=batch.weights, label_weights=weights)
         return loss + sum(output.aux.values(), start=torch.zeros((), device=loss.device))
 

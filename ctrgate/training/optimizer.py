@@ -98,8 +98,7 @@ class Optimizer:
         """Take up a saved state, by parameter name."""
         for name, parts in state.items():
             self._adam.state[self.parameters[name]] = {
-                key: part.clone().to(part.device if key == "step" else self.parameters[name].device)
-                for key, part in parts.items()
+                key: part.clone().to(self.parameters[name].device) for key, part in parts.items()
             }
 
 

@@ -18,7 +18,7 @@ EVALUATION_BATCH = 16_384
 
 
 def outputs(model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: str) -> Iterator[tuple[Batch, Output]]:
-    """Each batch with what the network says of it; all rows, or an error.
+    """Each batch with what the network says of it, where the network is; all rows, or an error.
 
     Raises:
         DataError: Where the batches hold another number of rows than ``num_rows``.
@@ -30,7 +30,7 @@ def outputs(model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: 
         with bar(title, total=num_rows) as shown:
             for batch in prefetch(batches):
                 with torch.no_grad():  # FBGEMM does not know inference mode
-                    output, _ = model(batch)
+                    output, _ = model(batch.to(model.device))
                 done += batch.num_rows
                 shown.advance(batch.num_rows)
                 yield batch, output

@@ -40,6 +40,7 @@ _FREE = (
     ("train", "checkpoint_every"),
     ("train", "restart"),
     ("train", "workers"),
+    ("train", "device"),
     ("prepare", "workers"),
     ("prepare", "dry_run"),
 )
@@ -251,6 +252,7 @@ def surroundings() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "polars_threads": pl.thread_pool_size(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
 
 

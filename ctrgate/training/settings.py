@@ -50,6 +50,9 @@ class TrainSettings:
     """The gradient's largest norm; fused tables are not part of it."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the network; tables, loss and weights stay fp32."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where tables and network are while they are trained; ``cuda`` takes a GPU, FBGEMM's build for it, and one
+    process."""
     compile: bool = False
     """Whether training's full batches go through a compiled network (torch.compile): faster steps after some twenty
     seconds at the start, ten in later runs. It needs a C++ compiler; networks of several workers are not compiled."""
