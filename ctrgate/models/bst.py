@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -76,6 +76,8 @@ class _Transformer(nn.Module):
     The history is read backwards, what is shown first and then the newest event: all look at all, so that only the
     vectors of positions tell the order, and each place is the same number of events away in every row.
     """
+
+    newest_first: ClassVar[bool] = True
 
     def __init__(self, config: BSTConfig, *, group: HistoryGroup) -> None:
         super().__init__()

@@ -77,6 +77,8 @@ class GateObserver:
         self._network, self._inputs = network, inputs
         self._segments = {name: Segment(values) for name, values in segments.items()}
         self._of_units = _gates_of_units(network)
+        of_modules = network.named_modules()
+        self._newest_first = tuple(f"{name}." for name, module in of_modules if getattr(module, "newest_first", False))
         self._batch = slice(0, 0)
         self._mask: Tensor | None = None
 
@@ -101,8 +103,8 @@ class GateObserver:
 
     def see_factor(self, name: str, gate: nn.Module, factor: Tensor) -> None:
         """Take up a factor that a gate computed, of one row or of all, or of the events of histories."""
-        mask = self._mask
-        if gate.slot == "sequence" and factor.ndim >= 3 and mask is not None and factor.shape[:2] == mask.shape:
+        mask, by_event = self._mask, gate.slot == "sequence" or gate in self._of_units
+        if by_event and factor.ndim >= 3 and mask is not None and factor.shape[:2] == mask.shape:
             self._see_events(name, gate, factor, mask)
             return
         if name not in self.factors:
@@ -114,7 +116,11 @@ class GateObserver:
     def _see_events(self, name: str, gate: nn.Module, factor: Tensor, mask: Tensor) -> None:
         if name not in self.factors:
             self.factors[name] = SequenceStatistics(gate, math.prod(factor.shape[2:]))
-        to_end = mask.sum(dim=1, keepdim=True) - 1 - torch.arange(mask.size(1), device=mask.device)
+        place = torch.arange(mask.size(1), device=mask.device).expand_as(mask)
+        if name.startswith(self._newest_first):  # behind what is shown, which is no event
+            to_end, mask = place - 1, mask & (place > 0)
+        else:
+            to_end = mask.sum(dim=1, keepdim=True) - 1 - place
         statistics = self.factors[name]
         assert isinstance(statistics, SequenceStatistics)
         for start in range(0, len(mask), _HISTORIES_AT_ONCE):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from ctrgate.contracts import Fields, Sequence
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.gate_report import gate_figures, gate_section
+from ctrgate.models.bst import BSTConfig
+from ctrgate.models.hgrn import HGRNConfig
 from ctrgate.models.inputs import DenseRule, Inputs, TablesConfig, plan_inputs
 from ctrgate.models.network import Network
 from ctrgate.models.sasrec import SASRecConfig
@@ -47,9 +51,8 @@ def expected(config: object) -> tuple[str, np.ndarray]:
     """The factors of the network's gate at full length, computed from what goes into the gate there."""
     network, _ = build(config)
     fields, mask = histories()
-    name, gate = next(
-        (n, m) for n, m in network.named_modules() if hasattr(m, "factor") and getattr(m, "slot", "") == "sequence"
-    )
+    gates = [(name, module) for name, module in network.named_modules() if hasattr(module, "factor")]
+    name, gate = next((each for each in gates if each[1].slot == "sequence"), gates[0])
     told = []
     factor = gate.factor
     gate.__dict__["factor"] = lambda *given: told.append(factor(*given)) or told[-1]
@@ -57,7 +60,7 @@ def expected(config: object) -> tuple[str, np.ndarray]:
     return name, told[0].detach().double().numpy()
 
 
-@pytest.mark.parametrize("config", [SIGMAConfig(), SASRecConfig(gate="head", num_heads=2, max_length=20)])
+@pytest.mark.parametrize("config", [SIGMAConfig(), SASRecConfig(gate="head", num_heads=2, max_length=20), HGRNConfig()])
 def test_places_have_the_means_of_a_loop_over_real_events(config: object) -> None:
     network, inputs = build(config)
     fields, _ = histories()
@@ -85,3 +88,21 @@ def test_places_have_the_means_of_a_loop_over_real_events(config: object) -> Non
     section = "".join(gate_section(report).parts)
     assert "last event" in section
     assert "5 to 9 before" in section
+
+
+def test_a_network_that_reads_backwards_has_its_newest_event_first_and_what_is_shown_left_out() -> None:
+    network, inputs = build(BSTConfig(gate="head", num_heads=2, num_layers=1))
+    fields, _ = histories()
+    fields = replace(fields, rows={"item": torch.randn(len(LENGTHS), 4)})
+    (gate,) = (module for module in network.modules() if hasattr(module, "factor"))
+    told, factor = [], gate.factor
+    gate.__dict__["factor"] = lambda *given: told.append(factor(*given)) or told[-1]
+    with torch.no_grad():
+        network(fields)
+    del gate.__dict__["factor"]
+    with torch.no_grad(), observe(network, inputs=inputs) as observer:
+        network(fields)
+    newest = [float(told[0][row, 1].mean()) for row, length in enumerate(LENGTHS) if length]
+    ((first, *_),) = (each["places"] for each in observer.summary()["gates"])
+    assert (first["from"], first["num_events"]) == (0, len(newest))
+    assert first["mean"] == pytest.approx(np.mean(newest), rel=1e-5)
