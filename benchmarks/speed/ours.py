@@ -40,13 +40,17 @@ def read_side(place: Place) -> Turn:
     return lambda: sum(next(source).num_rows for _ in range(TURN_ROWS // BATCH))
 
 
-def train_side(place: Place, *, rule: Literal["fused", "dense"], precision: Literal["fp32", "bf16"]) -> Turn:
-    """Steps of training as ``train`` takes them, with the reader working ahead."""
+def train_side(
+    place: Place, *, rule: Literal["fused", "dense"], precision: Literal["fp32", "bf16"], compiled: str = ""
+) -> Turn:
+    """Steps of training as ``train`` takes them, with the reader working ahead; ``compiled``, as ``train.compile``."""
     keep_heap()
     config = place.settings(train.Config, tables={"rule": {"name": rule}}, train={"precision": precision})
     model = build_model(
         config.model, layout=place.layout, tables=config.tables, seed=config.seed, precision=config.train.precision
     )
+    if compiled:
+        model.compile_for(BATCH)
     reader = Reader([place.turn], layout=place.layout)
     fit = Fit(
         model=model,

@@ -13,6 +13,8 @@ PLAIN = "plain"
 """The side that the others of its stage are compared with."""
 
 _TRAIN = {
+    "compiled bf16": "ours.train_side rule=fused precision=bf16 compiled=yes",
+    "compiled fp32": "ours.train_side rule=fused precision=fp32 compiled=yes",
     "fused bf16": "ours.train_side rule=fused precision=bf16",
     "fused fp32": "ours.train_side rule=fused precision=fp32",
     "dense fp32": "ours.train_side rule=dense precision=fp32",
