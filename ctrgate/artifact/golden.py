@@ -11,22 +11,19 @@ import numpy as np
 import polars as pl
 
 from ctrgate.features.encoder import Encoder
+from ctrgate.features.encodings import Boundaries, FloorLogSquared, HashEncoding
 from ctrgate.features.kinds import (
     Bag,
-    Boundaries,
     Bucketized,
     Categorical,
     CategoricalMember,
     Cross,
     Feature,
-    FloorLogSquared,
-    HashEncoding,
     Numeric,
     SequenceFeature,
     Vector,
     WeightedBag,
     columns_read,
-    member_column,
 )
 from ctrgate.features.statistics import Scaling
 from ctrgate.features.tables import HashTable, IdentityTable, Table
@@ -97,13 +94,13 @@ class _Draw:
         """How a feature wants its columns to be."""
         read = columns_read(feature, scoring=True)
         if isinstance(feature, Categorical):
-            yield from ((column, self._kind(feature.share or feature.name)) for column in read)
+            yield from ((column, self._kind(feature.table)) for column in read)
         elif isinstance(feature, Cross):
             yield from ((column, "category") for column in read)
         elif isinstance(feature, Bag) and feature.columns:
             yield from ((column, "int") for column in read)
         elif isinstance(feature, Bag | WeightedBag):
-            is_int = self._kind(feature.share or feature.name) == "int"
+            is_int = self._kind(feature.table) == "int"
             separated = isinstance(feature, Bag) and feature.separator
             yield read[0], "list int" if is_int else "string" if separated else "list string"
             yield from ((column, "list float") for column in read[1:])
@@ -112,7 +109,7 @@ class _Draw:
                 if not isinstance(member, CategoricalMember):
                     yield column, "list float"
                     continue
-                is_int = self._kind(member.share or f"{feature.name}/{member.name}") == "int"
+                is_int = self._kind(feature.member_table(member)) == "int"
                 yield column, "list int" if is_int else "list string"
         else:
             yield from ((column, "list float" if isinstance(feature, Vector) else "float") for column in read)
@@ -124,7 +121,7 @@ class _Draw:
         """A value for each column of a feature, as long as those of its columns that the row has already."""
         read = columns_read(feature, scoring=True)
         if isinstance(feature, Categorical):
-            return {read[0]: self._category(feature.share or feature.name)}
+            return {read[0]: self._category(feature.table)}
         if isinstance(feature, Cross):
             return dict(zip(read, self._crossed(feature), strict=True))
         if isinstance(feature, Bag) and feature.columns:
@@ -143,21 +140,20 @@ class _Draw:
         if isinstance(feature, SequenceFeature):
             found: dict[str, object] = {}
             for member in feature.members:
-                name = f"{feature.name}/{member.name}"
+                column = feature.list_column(member)
                 if isinstance(member, CategoricalMember):
-                    table = member.share or name
-                    found[member_column(feature, member)] = [self._category(table) for _ in places]
+                    found[column] = [self._category(feature.member_table(member)) for _ in places]
                 else:
-                    scaling = self._encoder.scalings[name]
-                    found[member_column(feature, member)] = [self._maybe(self._scaled(scaling)) for _ in places]
+                    scaling = self._encoder.scalings[feature.encoded_column(member)]
+                    found[column] = [self._maybe(self._scaled(scaling)) for _ in places]
             return found
-        entries = [self._category(feature.share or feature.name) for _ in places]
+        entries = [self._category(feature.table) for _ in places]
         if isinstance(feature, WeightedBag):
             weights = [self._maybe(float(weight)) for weight in self._random.uniform(0.5, 2, size=num_values)]
-            return {feature.column or feature.name: entries, feature.weights: weights}
-        if feature.separator and self._kind(feature.share or feature.name) == "string":
-            return {feature.column or feature.name: feature.separator.join(str(each or "") for each in entries)}
-        return {feature.column or feature.name: entries}
+            return {feature.source: entries, feature.weights: weights}
+        if feature.separator and self._kind(feature.table) == "string":
+            return {feature.source: feature.separator.join(str(each or "") for each in entries)}
+        return {feature.source: entries}
 
     def _category(self, table: str) -> int | str | None:
         """A value of a table: seen, never seen, or missing."""
@@ -170,7 +166,7 @@ class _Draw:
 
     def _crossed(self, feature: Cross) -> Sequence[str | None]:
         """The parts of a combination that was seen, or of none."""
-        whole = self._category(feature.share or feature.name)
+        whole = self._category(feature.table)
         parts = [None for _ in feature.columns] if whole is None else _uncrossed(str(whole))
         if len(parts) == len(feature.columns):
             return parts

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from ctrgate.comparison.rows import Rows
-from ctrgate.features.kinds import VocabularyEncoding, encodings
+from ctrgate.features.encodings import VocabularyEncoding
+from ctrgate.features.kinds import table_encodings
 from ctrgate.features.layout import Layout
 from ctrgate.features.vocabulary import UNKNOWN
 from ctrgate.metrics.comparison import Segment
@@ -45,7 +46,9 @@ def segments_of(rows: Rows) -> dict[str, Segment]:
 def _learnt(rows: Rows) -> set[str]:
     """The tables that have a vocabulary; hashes and integers know every value."""
     return {
-        name for name, how in encodings(rows.prepared.dataset.features).items() if isinstance(how, VocabularyEncoding)
+        name
+        for name, how in table_encodings(rows.prepared.dataset.features).items()
+        if isinstance(how, VocabularyEncoding)
     }
 
 

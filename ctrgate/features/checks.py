@@ -19,7 +19,6 @@ from ctrgate.features.kinds import (
     Vector,
     WeightedBag,
     columns_read,
-    member_column,
 )
 
 __all__ = ["check_columns", "check_values"]
@@ -141,10 +140,10 @@ def _needs(feature: Feature, *, scoring: bool, log: bool) -> Iterator[_Need]:
     elif isinstance(feature, SequenceFeature):
         from_log = log and feature.log is not None
         for member in feature.members:
-            column = member.column or member.name if from_log else member_column(feature, member)
+            column = member.source if from_log else feature.list_column(member)
             numbers = not isinstance(member, CategoricalMember)
             text = bool(feature.separator)
-            yield _Need(f"{name}/{member.name}", column, numbers=numbers, lists=not from_log, text=text)
+            yield _Need(feature.encoded_column(member), column, numbers=numbers, lists=not from_log, text=text)
         if from_log and feature.log is not None and feature.log.column:
             numbers = not isinstance(feature.log.equals, str)
             yield _Need(f"{name} (log)", feature.log.column, numbers=numbers)
@@ -158,9 +157,9 @@ def _wrong_drops(feature: Feature, schema: pl.Schema, *, source: str, log: bool)
     for each in settings:
         if not isinstance(each, Bag | WeightedBag | CategoricalMember) or not each.drop:
             continue
-        column = each.column or each.name
+        column = each.source
         if isinstance(feature, SequenceFeature) and isinstance(each, CategoricalMember) and not log:
-            column = member_column(feature, each)
+            column = feature.list_column(each)
         kind = schema[column]
         inner = kind.inner if isinstance(kind, pl.List | pl.Array) else kind
         if inner.is_integer():

@@ -10,22 +10,20 @@ import numpy as np
 import polars as pl
 from polars._typing import PolarsDataType
 
+from ctrgate.features.encodings import Boundaries, FloorLogSquared
 from ctrgate.features.kinds import (
     Bag,
-    Boundaries,
     Bucketized,
     Categorical,
     CategoricalMember,
     Cross,
     Feature,
-    FloorLogSquared,
     Missing,
     Numeric,
     SequenceFeature,
     Transform,
     Vector,
     WeightedBag,
-    member_column,
 )
 
 __all__ = ["Key", "KeyType", "Number", "category", "entries", "key_type", "keys", "numbers", "vectors", "weights"]
@@ -94,29 +92,29 @@ def keys(
         elif constant is not None:
             values, kind = pl.lit(constant), _constant_type(constant)
         else:
-            values, kind = category(feature.column or name, schema), key_type(schema[feature.column or name])
-        yield Key(feature=name, column=name, table=feature.share or name, values=values, type=kind, missing=missing)
+            values, kind = category(feature.source, schema), key_type(schema[feature.source])
+        yield Key(feature=name, column=name, table=feature.table, values=values, type=kind, missing=missing)
     elif isinstance(feature, Bucketized):
         number = _number(feature, scoring=scoring)
         fitted = feature.buckets.values if isinstance(feature.buckets, Boundaries) else boundaries.get(name, ())
         values = _floor_log_squared(number) if isinstance(feature.buckets, FloorLogSquared) else _bucket(number, fitted)
         yield Key(feature=name, column=name, table=name, values=values, type="int", missing=feature.missing)
     elif isinstance(feature, Cross):
-        yield Key(feature=name, column=name, table=feature.share or name, values=_cross(feature, schema), type="string")
+        yield Key(feature=name, column=name, table=feature.table, values=_cross(feature, schema), type="string")
     elif isinstance(feature, Bag | WeightedBag):
         values, kind = _bag(feature, schema)
-        yield Key(feature=name, column=name, table=feature.share or name, values=values, type=kind, is_list=True)
+        yield Key(feature=name, column=name, table=feature.table, values=values, type=kind, is_list=True)
     elif isinstance(feature, SequenceFeature):
         lists = _aligned(feature, schema)
         for member in feature.members:
             if isinstance(member, CategoricalMember):
-                place = f"{name}/{member.name}"
+                place = feature.encoded_column(member)
                 yield Key(
                     feature=place,
                     column=place,
-                    table=member.share or place,
+                    table=feature.member_table(member),
                     values=lists[member.name],
-                    type=key_type(schema[member_column(feature, member)]),
+                    type=key_type(schema[feature.list_column(member)]),
                     is_list=True,
                     missing=member.missing,
                 )
@@ -133,7 +131,7 @@ def numbers(feature: Feature, schema: pl.Schema, *, scoring: bool = False) -> It
             if not isinstance(member, CategoricalMember):
                 values = lists[member.name].cast(pl.List(pl.Float64)).list.eval(pl.element().fill_nan(None))
                 yield Number(
-                    column=f"{feature.name}/{member.name}",
+                    column=feature.encoded_column(member),
                     values=values,
                     transform=member.transform,
                     fill=member.fill,
@@ -143,7 +141,7 @@ def numbers(feature: Feature, schema: pl.Schema, *, scoring: bool = False) -> It
 
 def vectors(feature: Vector) -> pl.Expr:
     """A vector as a fixed-size list of float32, zero where it is missing."""
-    values = pl.col(feature.column or feature.name).cast(pl.List(pl.Float32))
+    values = pl.col(feature.source).cast(pl.List(pl.Float32))
     zeros = pl.lit([0.0] * feature.width, dtype=pl.List(pl.Float32))
     present = values.fill_null(zeros).list.eval(pl.element().fill_nan(None).fill_null(0.0))
     return present.list.to_array(feature.width)
@@ -151,7 +149,7 @@ def vectors(feature: Vector) -> pl.Expr:
 
 def weights(feature: WeightedBag, schema: pl.Schema) -> pl.Expr:
     """The weights of the entries that a weighted bag keeps: lists of float32."""
-    column = feature.column or feature.name
+    column = feature.source
     given = pl.col(feature.weights).cast(pl.List(pl.Float32)).fill_null(pl.lit([], dtype=pl.List(pl.Float32)))
     kept = given.list.gather(_places(entries(column, schema), drop=feature.drop, type=key_type(schema[column])))
     return kept.list.eval(pl.element().fill_nan(None).fill_null(0.0))
@@ -197,7 +195,7 @@ def _inner(kind: pl.DataType) -> PolarsDataType:
 def _number(feature: Numeric | Bucketized, *, scoring: bool) -> pl.Expr:
     if scoring and feature.when_scoring is not None:
         return pl.lit(feature.when_scoring, dtype=pl.Float64)
-    return pl.col(feature.column or feature.name).cast(pl.Float64).fill_nan(None)
+    return pl.col(feature.source).cast(pl.Float64).fill_nan(None)
 
 
 def _floor_log_squared(number: pl.Expr) -> pl.Expr:
@@ -234,7 +232,7 @@ def _bag(feature: Bag | WeightedBag, schema: pl.Schema) -> tuple[pl.Expr, KeyTyp
         flags = {column: pl.col(column).cast(pl.Float64).fill_nan(None) for column in feature.columns}
         named = [pl.when(flag != 0).then(pl.lit(column)) for column, flag in flags.items()]
         return pl.concat_list(named).list.drop_nulls(), "string"
-    column = feature.column or feature.name
+    column = feature.source
     values = entries(column, schema, separator=feature.separator if isinstance(feature, Bag) else "")
     kind = key_type(schema[column])
     if isinstance(feature, Bag) and not feature.drop:
@@ -253,13 +251,13 @@ def _places(values: pl.Expr, *, drop: Sequence[int | str], type: KeyType, nulls:
 def _aligned(feature: SequenceFeature, schema: pl.Schema) -> dict[str, pl.Expr]:
     """Each member's lists, without the positions that any member drops, cut to the last ``max_length``."""
     lists = {
-        member.name: entries(member_column(feature, member), schema, separator=feature.separator)
+        member.name: entries(feature.list_column(member), schema, separator=feature.separator)
         for member in feature.members
     }
     kept: pl.Expr | None = None
     for member in feature.members:
         if isinstance(member, CategoricalMember) and member.drop:
-            kind = key_type(schema[member_column(feature, member)])
+            kind = key_type(schema[feature.list_column(member)])
             places = _places(lists[member.name], drop=member.drop, type=kind, nulls=True)
             kept = places if kept is None else kept.list.set_intersection(places).list.sort()
     if kept is not None:

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from ctrgate.errors import ArtifactError, ConfigError, DataError, SchemaError
 from ctrgate.features.checks import check_columns
 from ctrgate.features.columns import Key, Number, keys, numbers, vectors, weights
+from ctrgate.features.encodings import Quantiles
 from ctrgate.features.kinds import (
     Bag,
     Bucketized,
@@ -27,11 +28,10 @@ from ctrgate.features.kinds import (
     Feature,
     Features,
     Numeric,
-    Quantiles,
     SequenceFeature,
     Vector,
     WeightedBag,
-    encodings,
+    table_encodings,
 )
 from ctrgate.features.layout import Field, Member, SequenceGroup, vocabularies, weights_column
 from ctrgate.features.observe import observe
@@ -101,7 +101,7 @@ class Encoder:
             raise ConfigError("the features differ from those of the encoder to grow from; fit a new one without it")
         number = previous.fits if previous else 0
         tables = {}
-        for name, encoding in encodings(features).items():
+        for name, encoding in table_encodings(features).items():
             known = previous.tables[name] if previous else None
             type = agreed(known.type if known else "", seen.types[name], what=f"the table {name}")
             counts = seen.counts[name]
@@ -281,7 +281,7 @@ def _check_constants(features: Sequence[Feature], tables: Mapping[str, Table]) -
     """Refuse a value for scoring that was never learnt and so would silently read the unknown row."""
     for feature in features:
         if isinstance(feature, Categorical) and feature.when_scoring is not None:
-            table, text = tables[feature.share or feature.name], isinstance(feature.when_scoring, str)
+            table, text = tables[feature.table], isinstance(feature.when_scoring, str)
             fits = table.type == ("string" if text else "int")
             if isinstance(table, Vocabulary):
                 rows = table.entries.filter(pl.col("value") == str(feature.when_scoring), ~pl.col("retired"))
@@ -297,7 +297,7 @@ def _scalings(features: Sequence[Feature], seen: Partial) -> dict[str, Scaling]:
         declared: dict[str, Any] = {feature.name: feature} if isinstance(feature, Numeric) else {}
         if isinstance(feature, SequenceFeature):
             members = [member for member in feature.members if not isinstance(member, CategoricalMember)]
-            declared = {f"{feature.name}/{member.name}": member for member in members}
+            declared = {feature.encoded_column(member): member for member in members}
         for column, settings in declared.items():
             moments = total(seen.moments[column])
             found[column] = Scaling.fit(moments, transform=settings.transform, fill=settings.fill)
@@ -318,11 +318,11 @@ def _fields(feature: Feature) -> list[Field]:
         names = [name, f"{name}:missing"] if feature.indicator else [name]
         return [Field(name=each, kind="number") for each in names]
     if isinstance(feature, Categorical | Cross):
-        return [Field(name=name, kind="id", table=feature.share or name)]
+        return [Field(name=name, kind="id", table=feature.table)]
     if isinstance(feature, Bucketized):
         return [Field(name=name, kind="id", table=name)]
     if isinstance(feature, Bag | WeightedBag):
-        return [Field(name=name, kind=feature.kind, table=feature.share or name, pooling=feature.pooling)]
+        return [Field(name=name, kind=feature.kind, table=feature.table, pooling=feature.pooling)]
     if isinstance(feature, Vector):
         return [Field(name=name, kind="vector", width=feature.width)]
     return []
@@ -331,9 +331,8 @@ def _fields(feature: Feature) -> list[Field]:
 def _group(feature: SequenceFeature) -> SequenceGroup:
     members = []
     for member in feature.members:
-        column = f"{feature.name}/{member.name}"
-        table = (member.share or column) if isinstance(member, CategoricalMember) else ""
-        members.append(Member(name=member.name, column=column, table=table))
+        table = feature.member_table(member) if isinstance(member, CategoricalMember) else ""
+        members.append(Member(name=member.name, column=feature.encoded_column(member), table=table))
     return SequenceGroup(name=feature.name, members=tuple(members), max_length=feature.max_length)
 
 

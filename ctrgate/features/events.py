@@ -19,29 +19,29 @@ def events(group: SequenceFeature, schema: pl.Schema) -> pl.Expr:
     for member in group.members:
         if isinstance(member, CategoricalMember):
             for value in member.drop:
-                is_text = key_type(schema[member.column or member.name]) == "string"
+                is_text = key_type(schema[member.source]) == "string"
                 happened &= _raw(member, schema).ne_missing(pl.lit(str(value) if is_text else value))
     return happened.fill_null(False)
 
 
 def event_values(group: SequenceFeature, schema: pl.Schema) -> list[pl.Expr]:
     """What each member takes from a row, as the column ``GROUP/MEMBER``."""
-    return [_raw(member, schema).alias(f"{group.name}/{member.name}") for member in group.members]
+    return [_raw(member, schema).alias(group.encoded_column(member)) for member in group.members]
 
 
 def log_keys(group: SequenceFeature, schema: pl.Schema) -> Iterator[tuple[str, Key]]:
     """The categories of the rows' own events: the raw column and what is read in it."""
     for member in group.members:
         if isinstance(member, CategoricalMember):
-            place, column = f"{group.name}/{member.name}", member.column or member.name
+            place = group.encoded_column(member)
             yield (
-                column,
+                member.source,
                 Key(
                     feature=place,
                     column=place,
-                    table=member.share or place,
+                    table=group.member_table(member),
                     values=_raw(member, schema),
-                    type=key_type(schema[column]),
+                    type=key_type(schema[member.source]),
                     missing=member.missing,
                 ),
             )
@@ -52,7 +52,7 @@ def log_numbers(group: SequenceFeature, schema: pl.Schema) -> Iterator[Number]:
     for member in group.members:
         if not isinstance(member, CategoricalMember):
             yield Number(
-                column=f"{group.name}/{member.name}",
+                column=group.encoded_column(member),
                 values=_raw(member, schema).cast(pl.Float64).fill_nan(None),
                 transform=member.transform,
                 fill=member.fill,
@@ -71,4 +71,4 @@ def _ruled(log: Log, schema: pl.Schema) -> pl.Expr:
 
 
 def _raw(member: Member, schema: pl.Schema) -> pl.Expr:
-    return category(member.column or member.name, schema)
+    return category(member.source, schema)

@@ -72,7 +72,7 @@ class _Log:
         self._sources = sources
         frames = [frame.clear().collect() for frame in self._frames()]
         self.schema = pl.concat(frames, how="vertical_relaxed").schema
-        self.values = [f"{group.name}/{member.name}" for member in group.members]
+        self.values = [group.encoded_column(member) for member in group.members]
 
     def rows(self) -> Iterator[pl.DataFrame]:
         """User, time, place, whether it is an event, and the members' values, batch by batch."""

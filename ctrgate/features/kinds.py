@@ -9,36 +9,37 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Discriminator, Field
 
 from ctrgate.config import settings
+from ctrgate.features.encodings import (
+    Buckets,
+    Encoding,
+    FloorLogSquared,
+    HashEncoding,
+    IdentityEncoding,
+    Quantiles,
+    VocabularyEncoding,
+)
 from ctrgate.features.log import Log
 
 __all__ = [
     "Bag",
-    "Boundaries",
     "Bucketized",
     "Categorical",
     "CategoricalMember",
     "Cross",
-    "Encoding",
     "Feature",
     "Features",
-    "FloorLogSquared",
-    "HashEncoding",
-    "IdentityEncoding",
     "Log",
     "Member",
     "Missing",
     "Name",
     "Numeric",
     "NumericMember",
-    "Quantiles",
     "SequenceFeature",
     "Transform",
     "Vector",
-    "VocabularyEncoding",
     "WeightedBag",
     "columns_read",
-    "encodings",
-    "member_column",
+    "table_encodings",
 ]
 
 Missing = Literal["value", "unknown", "zero"]
@@ -57,42 +58,32 @@ Name = Annotated[str, AfterValidator(_plain)]
 Value = int | str
 
 
-@settings
-class VocabularyEncoding:
-    """Each frequent value has a row of its own, the others read the unknown row."""
+class _OneColumn:
+    """What reads one raw column."""
 
-    kind: Literal["vocabulary"] = "vocabulary"
-    min_count: int = Field(default=1, ge=1)
-    """How often a value must have been seen, over all fits so far, to be given a row."""
-    max_size: int | None = Field(default=None, ge=1)
-    """Most values that have rows at one time; the most frequent ones come first."""
-    retire_after: int | None = Field(default=None, ge=1)
-    """Fits in a row that may pass without a value before it is retired and reads the unknown row; None: never."""
+    name: str
+    column: str
 
-
-@settings
-class HashEncoding:
-    """Row ``2 + xxh64(value) mod num_buckets``: nothing is learnt, and values may collide."""
-
-    kind: Literal["hash"] = "hash"
-    num_buckets: int = Field(ge=1)
-    salt: str = ""
-    """Changes the hash; the table's name by default."""
+    @property
+    def source(self) -> str:
+        """The raw column: ``column``, or the one of its own name."""
+        return self.column or self.name
 
 
-@settings
-class IdentityEncoding:
-    """The integers 0 to ``num_values - 1`` are rows already (shifted by 2); any other value is unknown."""
+class _OneTable:
+    """What reads one table."""
 
-    kind: Literal["identity"] = "identity"
-    num_values: int = Field(ge=1)
+    name: str
+    share: str
 
-
-Encoding = Annotated[VocabularyEncoding | HashEncoding | IdentityEncoding, Discriminator("kind")]
+    @property
+    def table(self) -> str:
+        """The table: the one that it shares, or the one of its own name."""
+        return self.share or self.name
 
 
 @settings
-class Categorical:
+class Categorical(_OneColumn, _OneTable):
     """One category per row, an integer or a string."""
 
     kind: Literal["categorical"] = "categorical"
@@ -114,7 +105,7 @@ class Categorical:
 
 
 @settings
-class Numeric:
+class Numeric(_OneColumn):
     """One number per row; NaN is missing, an infinity is an error."""
 
     kind: Literal["numeric"] = "numeric"
@@ -131,54 +122,21 @@ class Numeric:
 
 
 @settings
-class Quantiles:
-    """Buckets that hold about equally many train rows."""
-
-    kind: Literal["quantiles"] = "quantiles"
-    count: int = Field(ge=2)
-    """Number of buckets; fewer where a frequent number fills several."""
-
-
-@settings
-class Boundaries:
-    """Bucket i holds ``values[i - 1] < x <= values[i]``."""
-
-    kind: Literal["boundaries"] = "boundaries"
-    values: tuple[float, ...] = Field(min_length=1)
-
-    def __post_init__(self) -> None:
-        if any(low >= high for low, high in zip(self.values, self.values[1:], strict=False)):
-            raise ValueError("the boundaries must rise")
-
-
-@settings
-class FloorLogSquared:
-    """``floor(ln(x)^2)`` for x > 2, else the whole part of x, as the Criteo benchmarks have it.
-
-    As there, some numbers up to 2 share a bucket with larger ones: 1 and 3 both give 1.
-    """
-
-    kind: Literal["floor_log_squared"] = "floor_log_squared"
-    min_count: int = Field(default=1, ge=1)
-    """How often a bucket must have been seen to be given a row."""
-
-
-@settings
-class Bucketized:
+class Bucketized(_OneColumn):
     """A number read as the category of its bucket."""
 
     kind: Literal["bucketized"] = "bucketized"
     name: Name
     column: str = ""
     """The raw column; the feature's name by default."""
-    buckets: Annotated[Quantiles | Boundaries | FloorLogSquared, Discriminator("kind")]
+    buckets: Buckets
     missing: Missing = "value"
     when_scoring: float | None = None
     """A number read for every row that is scored."""
 
 
 @settings
-class Cross:
+class Cross(_OneTable):
     """The combination of several categories; a missing part is a value like any other."""
 
     kind: Literal["cross"] = "cross"
@@ -190,7 +148,7 @@ class Cross:
 
 
 @settings
-class Bag:
+class Bag(_OneColumn, _OneTable):
     """Any number of categories per row, pooled into one vector; missing entries are left out."""
 
     kind: Literal["bag"] = "bag"
@@ -214,7 +172,7 @@ class Bag:
 
 
 @settings
-class WeightedBag:
+class WeightedBag(_OneColumn, _OneTable):
     """A bag whose entries have weights; a weight that is missing counts as 0."""
 
     kind: Literal["weighted_bag"] = "weighted_bag"
@@ -232,7 +190,7 @@ class WeightedBag:
 
 
 @settings
-class CategoricalMember:
+class CategoricalMember(_OneColumn):
     """One column of categories in a sequence."""
 
     kind: Literal["categorical"] = "categorical"
@@ -248,7 +206,7 @@ class CategoricalMember:
 
 
 @settings
-class NumericMember:
+class NumericMember(_OneColumn):
     """One column of numbers in a sequence."""
 
     kind: Literal["numeric"] = "numeric"
@@ -286,9 +244,21 @@ class SequenceFeature:
         if self.log is not None and self.separator:
             raise ValueError("separator parts text into entries, but with log the members hold one value per row")
 
+    def encoded_column(self, member: Member) -> str:
+        """The encoded column of a member, ``GROUP/MEMBER``."""
+        return f"{self.name}/{member.name}"
+
+    def list_column(self, member: Member) -> str:
+        """The raw column of a member's lists: its own, or, where histories are built from the log, ``GROUP/MEMBER``."""
+        return member.source if self.log is None else self.encoded_column(member)
+
+    def member_table(self, member: CategoricalMember) -> str:
+        """The table of a member: the one that it shares, or ``GROUP/MEMBER``."""
+        return member.share or self.encoded_column(member)
+
 
 @settings
-class Vector:
+class Vector(_OneColumn):
     """A pretrained vector per row, a list of ``width`` floats; a missing one, or a missing entry, is zero."""
 
     kind: Literal["vector"] = "vector"
@@ -314,27 +284,22 @@ def columns_read(feature: Feature, *, scoring: bool = False, log: bool = False) 
     if isinstance(feature, Categorical | Numeric | Bucketized):
         unknown = isinstance(feature, Categorical) and feature.unknown_when_scoring
         constant = scoring and (unknown or feature.when_scoring is not None)
-        return () if constant else (feature.column or feature.name,)
+        return () if constant else (feature.source,)
     if isinstance(feature, Cross):
         return feature.columns
     if isinstance(feature, SequenceFeature):
         if feature.log is None or not log:
-            return tuple(member_column(feature, member) for member in feature.members)
-        members = (member.column or member.name for member in feature.members)
+            return tuple(feature.list_column(member) for member in feature.members)
+        members = (member.source for member in feature.members)
         return tuple(dict.fromkeys([*members, *filter(None, [feature.log.column])]))
     if isinstance(feature, WeightedBag):
-        return (feature.column or feature.name, feature.weights)
+        return (feature.source, feature.weights)
     if isinstance(feature, Bag) and feature.columns:
         return feature.columns
-    return (feature.column or feature.name,)
+    return (feature.source,)
 
 
-def member_column(group: SequenceFeature, member: Member) -> str:
-    """The column of a member's lists: its own, or ``GROUP/MEMBER`` where histories are built from the log."""
-    return f"{group.name}/{member.name}" if group.log is not None else member.column or member.name
-
-
-def encodings(features: Iterable[Feature]) -> dict[str, Encoding]:
+def table_encodings(features: Iterable[Feature]) -> dict[str, Encoding]:
     """The tables that the features read and how each is encoded, in the order in which they are first named.
 
     Raises:
@@ -351,9 +316,9 @@ def encodings(features: Iterable[Feature]) -> dict[str, Encoding]:
 def _tables(feature: Feature) -> list[tuple[str, Encoding]]:
     if isinstance(feature, SequenceFeature):
         members = [member for member in feature.members if isinstance(member, CategoricalMember)]
-        return [(member.share or f"{feature.name}/{member.name}", member.encoding) for member in members]
+        return [(feature.member_table(member), member.encoding) for member in members]
     if isinstance(feature, Categorical | Cross | Bag | WeightedBag):
-        return [(feature.share or feature.name, feature.encoding)]
+        return [(feature.table, feature.encoding)]
     if isinstance(feature, Bucketized):
         buckets = feature.buckets
         if isinstance(buckets, FloorLogSquared):
@@ -370,7 +335,7 @@ def _consistent(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
             members = Counter(member.name for member in feature.members)
             faults += [f"{feature.name} has two members {name}" for name, n in members.items() if n > 1]
     try:
-        encodings(features)
+        table_encodings(features)
     except ValueError as error:
         faults.append(str(error))
     if faults:

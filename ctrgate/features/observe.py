@@ -11,17 +11,9 @@ import polars as pl
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.checks import check_columns
 from ctrgate.features.columns import Key, KeyType, Number, keys, numbers
+from ctrgate.features.encodings import IdentityEncoding, Quantiles, VocabularyEncoding
 from ctrgate.features.events import events, log_keys, log_numbers
-from ctrgate.features.kinds import (
-    Bucketized,
-    Categorical,
-    Feature,
-    IdentityEncoding,
-    Quantiles,
-    SequenceFeature,
-    VocabularyEncoding,
-    encodings,
-)
+from ctrgate.features.kinds import Bucketized, Categorical, Feature, SequenceFeature, table_encodings
 from ctrgate.features.partial import Partial, agreed, features_json, summed
 from ctrgate.features.statistics import Moments, compress, transformed
 
@@ -120,7 +112,7 @@ class _Gatherer:
         self.sketches: dict[str, _Sketch] = {}
         self._takers: list[Callable[[pl.Series], None]] = []
         self._source = source
-        self._encodings = encodings(features)
+        self._encodings = table_encodings(features)
         self.counters = {table: _Counter() for table in self._encodings}
         counted = dict.fromkeys(_counted(features), pl.lit(True))
         for feature in features:
@@ -203,14 +195,14 @@ class _Gatherer:
 
     def _sketch(self, feature: Bucketized) -> None:
         sketch = self.sketches.setdefault(feature.name, _Sketch())
-        self._watch(pl.col(feature.column or feature.name).cast(pl.Float64).fill_nan(None), sketch.add)
+        self._watch(pl.col(feature.source).cast(pl.Float64).fill_nan(None), sketch.add)
 
 
 def _counted(features: Sequence[Feature]) -> Iterator[tuple[str, str, bool]]:
     """What one value per row is counted for: the table, the column, and whether it is for missing values."""
     for feature in features:
         if isinstance(feature, Categorical):
-            place = (feature.share or feature.name, feature.column or feature.name)
+            place = (feature.table, feature.source)
             yield (*place, False)
             if feature.missing == "value":
                 yield (*place, True)

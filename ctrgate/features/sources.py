@@ -16,13 +16,13 @@ import polars as pl
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.dataset import ColumnType, Csv, DatasetConfig, Join
 from ctrgate.features.encoder import Encoder
+from ctrgate.features.encodings import IdentityEncoding
 from ctrgate.features.kinds import (
     Bag,
     Bucketized,
     Categorical,
     CategoricalMember,
     Feature,
-    IdentityEncoding,
     Numeric,
     SequenceFeature,
     columns_read,
@@ -276,7 +276,7 @@ def _types(dataset: DatasetConfig, *, csv: Csv, prefix: str = "") -> dict[str, p
 def _logged(group: SequenceFeature) -> Iterator[tuple[str, ColumnType]]:
     """What a history's columns in the log are read as."""
     for member in group.members:
-        column = member.column or member.name
+        column = member.source
         if not isinstance(member, CategoricalMember):
             yield column, "float"
         else:
@@ -295,8 +295,4 @@ def _counts(feature: Feature) -> bool:
 def _integers(encoder: Encoder) -> list[str]:
     """The columns of categories that were integers when the encoder was fitted."""
     categories = [feature for feature in encoder.features if isinstance(feature, Categorical)]
-    return [
-        feature.column or feature.name
-        for feature in categories
-        if encoder.tables[feature.share or feature.name].type == "int"
-    ]
+    return [feature.source for feature in categories if encoder.tables[feature.table].type == "int"]

@@ -11,8 +11,9 @@ import polars as pl
 
 from ctrgate.errors import ConfigError
 from ctrgate.features.columns import KeyType
+from ctrgate.features.encodings import Encoding, HashEncoding, VocabularyEncoding
 from ctrgate.features.hashing import hash_column, hash_text
-from ctrgate.features.kinds import Encoding, HashEncoding, Missing, VocabularyEncoding
+from ctrgate.features.kinds import Missing
 from ctrgate.features.vocabulary import FIRST, PADDING, UNKNOWN, Vocabulary
 
 __all__ = ["HashTable", "IdentityTable", "Table", "decode", "fit_table", "from_json", "to_json"]

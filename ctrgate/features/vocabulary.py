@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ctrgate.features.columns import KeyType
-from ctrgate.features.kinds import Missing, VocabularyEncoding
+from ctrgate.features.encodings import VocabularyEncoding
+from ctrgate.features.kinds import Missing
 
 __all__ = ["FIRST", "PADDING", "UNKNOWN", "Vocabulary"]
 

@@ -10,8 +10,9 @@ import polars as pl
 from ctrgate.errors import SchemaError
 from ctrgate.features.columns import Key, keys
 from ctrgate.features.encoder import Encoder
+from ctrgate.features.encodings import FloorLogSquared
 from ctrgate.features.events import log_keys
-from ctrgate.features.kinds import Bucketized, Feature, FloorLogSquared, SequenceFeature, columns_read
+from ctrgate.features.kinds import Bucketized, Feature, SequenceFeature, columns_read
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source
 from ctrgate.features.tables import HashTable

@@ -20,7 +20,6 @@ from ctrgate.features.kinds import (
     Vector,
     WeightedBag,
     columns_read,
-    member_column,
 )
 
 __all__ = ["Content", "Watched", "type_name", "watched_columns"]
@@ -133,10 +132,10 @@ def _of_sequence(group: SequenceFeature) -> Iterator[Watched]:
         is_category = isinstance(member, CategoricalMember)
         if group.log is not None:
             one: Content = "category" if is_category else "number"
-            yield Watched(column=member.column or member.name, content=one, features=(group.name,))
+            yield Watched(column=member.source, content=one, features=(group.name,))
         else:
             many: Content = "categories" if is_category else "numbers"
-            column = member_column(group, member)
+            column = group.list_column(member)
             yield Watched(column=column, content=many, features=(group.name,), separator=group.separator)
 
 

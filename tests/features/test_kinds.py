@@ -7,15 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ctrgate.features.kinds import (
-    Feature,
-    Features,
-    HashEncoding,
-    IdentityEncoding,
-    VocabularyEncoding,
-    columns_read,
-    encodings,
-)
+from ctrgate.features.encodings import HashEncoding, IdentityEncoding, VocabularyEncoding
+from ctrgate.features.kinds import Feature, Features, columns_read, table_encodings
 
 HASHED = {"encoding": {"kind": "hash", "num_buckets": 3}}
 
@@ -63,7 +56,7 @@ def test_tables_are_named_after_their_feature_or_what_it_shares() -> None:
         {"kind": "cross", "name": "c", "columns": ["x", "y"], "encoding": {"kind": "hash", "num_buckets": 5}},
         {"kind": "numeric", "name": "price"},
     )
-    assert encodings(features) == {
+    assert table_encodings(features) == {
         "item": VocabularyEncoding(),
         "age": IdentityEncoding(num_values=3),
         "h/shop": VocabularyEncoding(),
