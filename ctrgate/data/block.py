@@ -18,14 +18,13 @@ from ctrgate.layers.jagged import bag_offsets
 __all__ = ["Block", "columns_of"]
 
 
-def columns_of(layout: Layout, *, with_labels: bool = True) -> list[str]:
+def columns_of(layout: Layout) -> list[str]:
     """The encoded columns that batches are made of."""
     names = [field.name for field in layout.fields]
     names += [weights_column(field.name) for field in layout.fields if field.kind == "weighted_bag"]
     names += [member.column for group in layout.sequences for member in group.members]
-    if with_labels:
-        names += [role_column("label", name) for name in layout.labels]
-        names += [column for role in ("weight", "group", "timestamp") for column in layout.roles.get(role, ())]
+    names += [role_column("label", name) for name in layout.labels]
+    names += [column for role in ("weight", "group", "timestamp") for column in layout.roles.get(role, ())]
     return list(dict.fromkeys(names))
 
 

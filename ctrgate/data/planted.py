@@ -86,11 +86,6 @@ class Planted:
         """The gated signal fields, in the order of ``slot_gates``."""
         return [name for name in self.effects if name.startswith("tag_")]
 
-    @property
-    def noise_fields(self) -> list[str]:
-        """The fields no value of which has an effect."""
-        return [name for name, effects in self.effects.items() if not effects.any()]
-
     def is_signal(self, field: str) -> NDArray[np.bool_]:
         """For each value of a field, whether it has an effect."""
         signal: NDArray[np.bool_] = self.effects[field] != 0
@@ -106,7 +101,7 @@ class Planted:
                 {
                     "field": name,
                     "number": np.arange(len(effects)),
-                    "signal": effects != 0,
+                    "signal": self.is_signal(name),
                     "effect": effects,
                     "factors": self._factors(name),
                     "category": self.item_category if name == "item" else None,

@@ -12,9 +12,8 @@ from ctrgate.errors import DataError
 from ctrgate.metrics.arrays import Floats
 from ctrgate.metrics.intervals import Estimate, percentile_interval
 
-__all__ = ["RANKING_METRICS", "bootstrap_mean", "ranking_summary", "ranking_values"]
+__all__ = ["bootstrap_mean", "ranking_summary", "ranking_values"]
 
-RANKING_METRICS = ("hit_rate", "ndcg", "mrr")
 _CELLS_AT_ONCE = 4_000_000
 
 

@@ -136,10 +136,6 @@ class ValueGates(nn.Module):
             found[table] = gate
         return found
 
-    def table_of(self, column: str) -> str:
-        """The vocabulary that a column of ids reads."""
-        return self._table_of[column]
-
     @property
     def closed(self) -> bool:
         """Whether the search is over."""

@@ -34,7 +34,6 @@ from ctrgate.validation.watched import watched_columns
 __all__ = ["SchemaSettings", "infer"]
 
 _USUAL = 0.9  # the share of periods whose drift is taken as usual; the others may be broken days
-_DEFAULT_UNSEEN = 0.5
 
 
 @settings

@@ -153,7 +153,7 @@ def test_noise_moves_no_click_and_signal_does():
             for value in np.flatnonzero(planted.is_signal(field))
         ]
         assert all(value not in of_noise for value in of_signal), field
-    assert planted.noise_fields == ["noise_1", "noise_2"]
+    assert [name for name in planted.effects if not planted.is_signal(name).any()] == ["noise_1", "noise_2"]
 
 
 def test_every_gate_is_open_for_half_of_its_contexts():
