@@ -22,7 +22,8 @@ from ctrgate.reproduction.original import Original, differences, open_original
 from ctrgate.reproduction.outcome import logits_compared, sentence, verdict
 from ctrgate.stage import run_as_process
 from ctrgate.training.checkpoint import weights_checksum
-from ctrgate.training.runs import RunFolder, surroundings
+from ctrgate.training.runs import RunFolder
+from ctrgate.training.surroundings import surroundings
 
 __all__ = ["FORMAT_VERSION", "Config", "ReproduceSettings", "StageFailed", "run", "run_stage"]
 
@@ -152,7 +153,7 @@ def _reproduced(original: Original, home: Path, *, chosen: ReproduceSettings) ->
     run_stage("evaluate", run_file, overrides=evaluated, environment=threads)
     again = RunFolder(home / "run")
     labels = _labels(original.folder.path, again.path, names=prepared.layout.labels, split=split, chosen=chosen)
-    here = json.loads((again.path / "environment.json").read_text(encoding="utf-8"))
+    here = again.environment()
     then, now = original.folder.checkpoints.find(chosen.which), again.checkpoints.find(chosen.which)
     return {
         **result,

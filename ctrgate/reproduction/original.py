@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,15 +130,7 @@ def open_original(folder: RunFolder) -> Original:
         ArtifactError: Where what it recorded cannot be read.
     """
     settings = settings_of(folder)
-    try:
-        environment = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))
-        for name in ("seed", "encoder", "sources", "versions", "threads"):
-            environment[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{folder.path / 'environment.json'} cannot be read ({error!r}), so that nothing tells what the run was "
-            "made from; train it again"
-        ) from error
+    environment = folder.environment(needed=("seed", "encoder", "sources", "versions", "threads"))
     if folder.checkpoints.find("last") is not None and not folder.checkpoints.progress().finished:
         raise ConfigError(f"{folder.path} is not trained to its end; run ctrgate train with its run file first")
     return Original(folder=folder, settings=settings, sections=folder.settings(), environment=environment)

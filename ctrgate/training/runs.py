@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
-
-import polars as pl
-import torch
 
 from ctrgate.config import Place, load, settings, to_yaml
 from ctrgate.errors import ArtifactError, ConfigError
@@ -28,13 +23,10 @@ from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.objective import ClickConfig, ObjectiveConfig
 from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings
+from ctrgate.training.surroundings import surroundings
 
-__all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of", "surroundings"]
+__all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
 
-_PACKAGES = (
-    *("ctrgate", "torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu"),
-    *("polars", "pyarrow", "numpy", "mlflow", "ray"),
-)
 # Settings that change neither the data nor the result; a run may be resumed with others.
 _FREE = (
     ("train", "checkpoint_every"),
@@ -102,8 +94,7 @@ class RunFolder:
         environment = _environment(seed, prepared)
         if self.config.exists():
             differing = _differences(self.settings(), config)
-            known = json.loads((self.path / "environment.json").read_text())
-            if known["encoder"] != environment["encoder"]:
+            if self.environment()["encoder"] != environment["encoder"]:
                 differing.append("the prepared data")
             if differing:
                 raise ConfigError(
@@ -118,6 +109,26 @@ class RunFolder:
     def settings(self) -> dict[str, Any]:
         """The resolved run file by section, as it was trained; passwords in it are masked."""
         return load(self.config, _Plain).sections()
+
+    def environment(self, *, needed: Sequence[str] = ("encoder",)) -> dict[str, Any]:
+        """What the run was made from: its seed, the encoder's hash, raw files, versions, the processor, threads.
+
+        Args:
+            needed: What the caller reads of it.
+
+        Raises:
+            ArtifactError: Where environment.json is damaged or lacks what is needed.
+        """
+        path = self.path / "environment.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name in needed:
+                found[name]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{path} cannot be read ({error!r}), so that nothing tells what the run was made from; train it again"
+            ) from error
+        return found
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add one line to metrics.jsonl."""
@@ -180,7 +191,7 @@ def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Re
     if checkpoint is None:
         raise ConfigError(f"{folder.path} has no {which} checkpoint yet; let ctrgate train end an epoch first")
     prepared = Prepared.open(settings.prepare.folder(settings.dataset), dataset=settings.dataset)
-    known = json.loads((folder.path / "environment.json").read_text())["encoder"]
+    known = folder.environment()["encoder"]
     if known != prepared.manifest.encoder:
         raise ArtifactError(
             f"{prepared.folder} was prepared anew since {folder.path} was trained (its encoder is "
@@ -235,25 +246,6 @@ def _paths(one: Any, other: Any, at: tuple[str, ...]) -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         return [path for key in {**one, **other} for path in _paths(one.get(key), other.get(key), (*at, str(key)))]
     return [".".join(at)]
-
-
-def surroundings() -> dict[str, Any]:
-    """What a result may depend on besides settings and data: versions, the processor, the number of threads."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "machine": platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "polars_threads": pl.thread_pool_size(),
-        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
-    }
 
 
 def _environment(seed: int, prepared: Prepared) -> dict[str, Any]:

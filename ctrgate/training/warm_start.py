@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def earlier_run(warm: WarmStart, *, prepared: Prepared, tables: TablesConfig) ->
             f"train.warm_start.run: {folder.path} has tables.rule.name: {settings.tables.rule.name}, this run "
             f"{tables.rule.name}"
         )
-    known = json.loads((folder.path / "environment.json").read_text())["encoder"]
+    known = folder.environment()["encoder"]
     grown = known in (*prepared.manifest.ancestors, prepared.manifest.encoder)
     if (folder.path / "selection.json").exists() and grown:
         raise ConfigError(
