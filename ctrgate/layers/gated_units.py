@@ -56,6 +56,10 @@ class GatedLinear(nn.Module):
         """The factors alone: ``(B, ..., N)``; between 0 and 1 for ``glu``, unbounded above for the others."""
         return self._phi(self.gate(inputs))
 
+    def gates_of_units(self) -> list[nn.Module]:
+        """Itself: its coordinates are hidden units."""
+        return [self]
+
 
 class ExpandedActivation(nn.Module):
     """``y = x * (g(x) (1 + 2 alpha) - alpha)``: an activation whose own gate may leave [0, 1] (slot: interaction).
@@ -101,6 +105,10 @@ class ExpandedActivation(nn.Module):
         else:
             gate = torch.atan(inputs) / math.pi + 0.5
         return gate * (1 + 2 * self.alpha) - self.alpha
+
+    def gates_of_units(self) -> list[nn.Module]:
+        """Itself: its coordinates are hidden units."""
+        return [self]
 
 
 class SpatialGate(nn.Module):

@@ -55,10 +55,10 @@ class MaskNet(nn.Module):
 
     def __init__(self, config: MaskNetConfig, *, inputs: Inputs) -> None:
         super().__init__()
-        self.serial = config.structure == "serial"
+        self._serial = config.structure == "serial"
         dims = [inputs.dims[name] for name in inputs.order]
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims) if config.embedding_norm else None
-        below = (inputs.flat_dim, *config.blocks[:-1]) if self.serial else (inputs.flat_dim,) * len(config.blocks)
+        below = (inputs.flat_dim, *config.blocks[:-1]) if self._serial else (inputs.flat_dim,) * len(config.blocks)
         self.blocks = nn.ModuleList(
             MaskBlock(
                 inputs.flat_dim,
@@ -71,7 +71,7 @@ class MaskNet(nn.Module):
             )
             for input_dim, output_dim in zip(below, config.blocks, strict=True)
         )
-        width = config.blocks[-1] if self.serial else sum(config.blocks)
+        width = config.blocks[-1] if self._serial else sum(config.blocks)
         self.output: nn.Module = (
             config.mlp.build(width, output_dim=inputs.num_labels)
             if config.mlp
@@ -81,12 +81,16 @@ class MaskNet(nn.Module):
     def forward(self, fields: Fields) -> Output:
         raw = fields.flat
         hidden = raw if self.norms is None else self._normalised(fields, self.norms)
-        if self.serial:
+        if self._serial:
             for block in self.blocks:
                 hidden = block(hidden, raw)
         else:
             hidden = torch.cat([block(hidden, raw) for block in self.blocks], dim=1)
         return Output(logits=self.output(hidden))
+
+    def gates_of_units(self) -> list[nn.Module]:
+        """Gates whose coordinates are hidden units: masks of what a block below found."""
+        return [block.get_submodule("mask") for block in list(self.blocks)[1:]] if self._serial else []
 
     def _normalised(self, fields: Fields, norms: nn.ModuleList) -> Tensor:
         return torch.cat([norm(fields[name]) for name, norm in zip(fields.order, norms, strict=True)], dim=1)

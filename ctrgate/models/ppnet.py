@@ -75,3 +75,7 @@ class PPNet(nn.Module):
         for gate, block in zip(self.gates, self.blocks, strict=True):
             hidden = block(gate(hidden, context) if isinstance(gate, PersonalGate) else hidden)
         return Output(logits=self.output(hidden))
+
+    def gates_of_units(self) -> list[nn.Module]:
+        """Gates whose coordinates are hidden units: all but the first, which stands before the embeddings."""
+        return list(self.gates)[1:]

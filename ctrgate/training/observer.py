@@ -16,10 +16,7 @@ from torch import Tensor, nn
 from ctrgate.contracts import Fields
 from ctrgate.errors import DataError
 from ctrgate.layers.cross import GatedCross, MatrixCross
-from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
 from ctrgate.models.inputs import Inputs
-from ctrgate.models.mask_net import MaskNet
-from ctrgate.models.ppnet import PPNet
 from ctrgate.training.gate_statistics import (
     ExpertStatistics,
     FactorStatistics,
@@ -43,6 +40,9 @@ def observe(
 
     Gates are the modules with a ``slot``. Those that choose experts are read from what they return, the others where
     they compute their factor. Gates of single values (slot ``value``) stand before the network and are left out.
+
+    A factor as wide as the embedding is told by field. A module says by ``gates_of_units()`` which of its gates scale
+    hidden units, whose equal width would not make them fields.
 
     Args:
         network: ``Fields -> Output``, in evaluation mode.
@@ -207,16 +207,9 @@ def _telling(gate: nn.Module, told: Callable[[nn.Module, Tensor], None]) -> Iter
 
 
 def _gates_of_units(network: nn.Module) -> set[nn.Module]:
-    """The gates whose coordinates are hidden units, whatever their number: an equal width does not make them fields."""
-    units: set[nn.Module] = set()
-    for module in network.modules():
-        if isinstance(module, GatedLinear | ExpandedActivation):
-            units.add(module)
-        elif isinstance(module, PPNet):  # its later gates stand before hidden layers
-            units.update(list(module.gates)[1:])
-        elif isinstance(module, MaskNet) and module.serial:  # its later blocks mask what the one below found
-            units.update(found for block in list(module.blocks)[1:] for found in block.modules())
-    return units
+    """The gates whose coordinates are hidden units, as the modules that have them say."""
+    said = (getattr(module, "gates_of_units", list) for module in network.modules())
+    return {gate for of_module in said for gate in of_module()}
 
 
 def _owners(shape: tuple[int, ...], *, inputs: Inputs) -> Places | None:
