@@ -18,9 +18,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from ctrgate import score
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.errors import ConfigError, DataError, HeldBackError
+from ctrgate.scoring.folder import WorkFolder
 from ctrgate.scoring.scorer import Scorer
 
 EFFECTS = ("replace", "rename", "fsync", "unlink", "mkdir", "rmdir")
@@ -52,7 +52,7 @@ def order(dense_run: Any, tmp_path: Path) -> list[str]:
 def loaded(monkeypatch: pytest.MonkeyPatch, dense_run: Any) -> None:
     """The model is loaded once, which takes the most time of a small job."""
     artifact = Artifact.load(dense_run.artifact)
-    monkeypatch.setattr(score.Artifact, "load", lambda *_, **__: artifact)
+    monkeypatch.setattr(Artifact, "load", lambda *_, **__: artifact)
 
 
 def dying(patch: pytest.MonkeyPatch, *, after: int) -> list[str]:
@@ -196,7 +196,7 @@ def test_a_torn_line_of_the_log_and_a_damaged_part_are_done_again(
     whole = tree(tmp_path / "to/out")
     clean(tmp_path / "to/out")
     with monkeypatch.context() as patch:
-        patch.setattr(score.WorkFolder, "finish", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(WorkFolder, "finish", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             dense_run("score", *order)
     (work,) = (tmp_path / "to").iterdir()
@@ -299,7 +299,7 @@ def test_what_was_begun_otherwise_is_refused(
 ) -> None:
     with monkeypatch.context() as patch:
         if not finished:
-            patch.setattr(score.WorkFolder, "finish", lambda *_: (_ for _ in ()).throw(Killed))
+            patch.setattr(WorkFolder, "finish", lambda *_: (_ for _ in ()).throw(Killed))
         try:
             dense_run("score", *order)
         except Killed:

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ctrgate import score
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.errors import HeldBackError
 from ctrgate.metrics.stability import psi
+from ctrgate.scoring import skew
 from ctrgate.scoring.skew import _chance, _without_rare, feature_shifts, logit_shifts
 
 
@@ -23,7 +23,7 @@ from ctrgate.scoring.skew import _chance, _without_rare, feature_shifts, logit_s
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the job warns of."""
     found: list[str] = []
-    monkeypatch.setattr(score, "warned_of", found.append)
+    monkeypatch.setattr(skew, "warned_of", found.append)
     return found
 
 

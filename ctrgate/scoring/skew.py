@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,13 +15,15 @@ import polars as pl
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.snapshot import ColumnSnapshot, IdBins
 from ctrgate.contracts import FIRST_VALUE_ID, PADDING_ID
-from ctrgate.errors import ConfigError
+from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.features.tables import HashTable
 from ctrgate.metrics.arrays import Floats
 from ctrgate.metrics.histogram import EDGES, Counts
 from ctrgate.metrics.stability import psi, smoothed
+from ctrgate.progress import warned_of
+from ctrgate.scoring.settings import ScoreSettings
 
-__all__ = ["Shift", "counts_of", "feature_shifts", "logit_shifts"]
+__all__ = ["Shift", "check_skew", "counts_of", "feature_shifts", "logit_shifts"]
 
 _GROUPS = 10
 _LEAST_EXPECTED = 5.0
@@ -66,6 +69,40 @@ def counts_of(folder: Path) -> Counts:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"score.like: {folder} holds no finished scores of this version: {error}") from error
     return counts
+
+
+def check_skew(
+    artifact: Artifact, histogram: Mapping[str, Any], *, earlier: Counts | None, settings: ScoreSettings
+) -> None:
+    """Tell, or hold back, rows and scores that are not distributed as those that the model knows, or earlier ones.
+
+    Args:
+        artifact: The model.
+        histogram: Counts of ``logits`` and of ``features``.
+        earlier: Those of the logits of earlier scores, where these should be like them.
+        settings: What is allowed, and what happens beyond.
+
+    Raises:
+        HeldBackError: Where the settings say so.
+    """
+    held_out = f"the rows that {artifact.manifest.origin.run} held out"
+    known = artifact.snapshot.logits if artifact.snapshot else {}
+    of_logits = logit_shifts(known if earlier is None else earlier, histogram["logits"])
+    of_features = feature_shifts(artifact, histogram["features"])
+    told = [
+        f"the {what} of {of.name} are not distributed as in {like}: PSI {of.value:.3f}, allowed is {limit:g}{of.where}"
+        for what, like, limit, shifts in (
+            ("logits", settings.like or held_out, settings.max_psi, of_logits),
+            ("values", held_out, settings.max_feature_psi, of_features),
+        )
+        for of in shifts
+        if of.exceeds(limit)
+    ]
+    if told and settings.on_skew == "stop":
+        told.append("all is scored, but has not taken its place. The same command with score.on_skew=warn lets it")
+        raise HeldBackError("\n".join(told))
+    for each in told:
+        warned_of(f"warning: {each}")
 
 
 def logit_shifts(expected: Counts, found: Counts) -> list[Shift]:

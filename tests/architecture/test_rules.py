@@ -39,7 +39,7 @@ def loaded_by(code: str) -> set[str]:
         ("import ctrgate.doctor", set()),
         ("import ctrgate.tracking", set()),
         ("import ctrgate.sync", set()),
-        ("import ctrgate.score", {"torch"}),
+        ("import ctrgate.score", set()),
     ],
 )
 def test_a_verb_loads_only_what_it_needs(code: str, allowed: set[str]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ctrgate import score
 from ctrgate.artifact.manifest import identity
 from ctrgate.errors import ConfigError
+from ctrgate.scoring.folder import WorkFolder
 from ctrgate.scoring.model import resolve
 from tests.promotion.conftest import World
 
@@ -27,7 +27,7 @@ def test_a_job_keeps_the_version_that_it_began_with(
     dense_run.rows[:9].write_parquet(world.folder / "rows.parquet")
     order = [f"score.files={world.folder / 'rows.parquet'}", f"score.into={into}", "score.model=models:/small@champion"]
     with monkeypatch.context() as patch:
-        patch.setattr(score.WorkFolder, "finish", stop)
+        patch.setattr(WorkFolder, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             world("score", "first", *order)
     world.promote("second", against="first")
