@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from ctrgate.artifact import interchange
 from ctrgate.artifact.bundle import Artifact, encode
 from ctrgate.errors import ConfigError, HeldBackError
-from tests.models.test_contract import CASES, batch, model
+from tests.models.every_network import CASES, batch, model
 
 needs_onnx = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),

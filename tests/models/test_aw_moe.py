@@ -17,7 +17,7 @@ from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import TablesConfig, plan_inputs
 from ctrgate.training.model import CtrModel
 from ctrgate.training.observer import observe
-from tests.models.test_contract import LAYOUT, batch, model
+from tests.models.every_network import LAYOUT, batch, model
 
 SMALL = MlpConfig(hidden=(8, 6), batch_norm=False)
 

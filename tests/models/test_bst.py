@@ -15,7 +15,7 @@ from ctrgate.models.bst import BST, BSTConfig
 from ctrgate.models.inputs import History
 from ctrgate.training.model import CtrModel
 from tests.layers.test_causal_attention import naive
-from tests.models.test_contract import LAYOUT, batch, model
+from tests.models.every_network import LAYOUT, batch, model
 
 SMALL = MlpConfig(hidden=(8, 6), batch_norm=False)
 Pooling = Literal["target", "mean", "all"]

@@ -11,7 +11,7 @@ from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Member, SequenceGroup
 from ctrgate.models.din import DINConfig
 from ctrgate.models.inputs import History
-from tests.models.test_contract import LAYOUT, answer, batch, model
+from tests.models.every_network import LAYOUT, answer, batch, model
 
 
 def test_members_are_matched_with_the_fields_of_their_tables() -> None:

@@ -9,7 +9,7 @@ from ctrgate.layers.mamba import Mamba
 from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
 from ctrgate.models.mamba4rec import Mamba4RecConfig
 from ctrgate.models.network import Network
-from tests.models.test_contract import LAYOUT
+from tests.models.every_network import LAYOUT
 
 
 def network(config: Mamba4RecConfig, *, dim: int) -> Network:

@@ -13,7 +13,7 @@ from ctrgate.models.hgrn import HGRNConfig
 from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
 from ctrgate.models.network import Network
 from ctrgate.models.sasrec import SASRecConfig
-from tests.models.test_contract import LAYOUT
+from tests.models.every_network import LAYOUT
 
 CONFIGS = [
     SASRecConfig(num_heads=2, dropout=0.1, max_length=9),

@@ -13,7 +13,7 @@ from ctrgate.errors import ConfigError
 from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
 from ctrgate.models.sasrec import SASRec, SASRecConfig
 from tests.layers.test_causal_attention import naive
-from tests.models.test_contract import LAYOUT
+from tests.models.every_network import LAYOUT
 
 LENGTHS = [4, 1, 0, 3]
 MASK = torch.arange(5) < torch.tensor(LENGTHS)[:, None]

@@ -14,7 +14,7 @@ from ctrgate.contracts import Fields, Sequence
 from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
 from ctrgate.models.network import Network
 from ctrgate.models.sigma import SIGMAConfig
-from tests.models.test_contract import LAYOUT
+from tests.models.every_network import LAYOUT
 
 FORMS = ["paper", "released_code"]
 LENGTHS = [8, 6, 3, 1, 0]

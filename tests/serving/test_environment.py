@@ -16,7 +16,7 @@ import yaml
 
 from ctrgate import export, prepare, score, train
 from ctrgate.config import dump, load
-from tests.models.test_contract import CONFIGS, task, variants
+from tests.models.every_network import CONFIGS, task, variants
 from tests.test_score_items import run_file as run_file_of_items
 
 ROOT = Path(__file__).parents[2]

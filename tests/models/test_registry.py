@@ -1,0 +1,35 @@
+"""Every network is in the union, and every run file names one of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ctrgate.models
+from ctrgate.config import load, settings
+from ctrgate.features.dataset import DatasetConfig
+from ctrgate.models.registry import ModelConfig
+from tests.models.every_network import CONFIGS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_file_of_models_is_in_the_union() -> None:
+    known = {config.__module__.rsplit(".", 1)[-1] for config in CONFIGS}
+    folder = Path(ctrgate.models.__file__).parent
+    parts = {"__init__", "inputs", "network", "registry", "blocks", "experts", "next_item", "histories"}
+    assert {path.stem for path in folder.glob("*.py")} - parts == known
+
+
+def test_the_union_has_a_run_file_for_every_network_and_every_run_file_loads() -> None:
+    @settings
+    class Sections:
+        name: str
+        dataset: DatasetConfig
+        model: ModelConfig
+
+    files = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+    assert files
+    used = {load(path, Sections).model.name for path in files}
+    names = {config.__dataclass_fields__["name"].default for config in CONFIGS}
+    assert used <= names
+    assert names - used == set()
