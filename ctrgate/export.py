@@ -78,40 +78,55 @@ def run(config: Config) -> dict[str, Any]:
             ONNX is asked for, its packages are not there or it has no form of an operator.
         HeldBackError: Where artifact and checkpoint differ; nothing is written.
     """
-    if config.export.onnx:
+    export = config.export
+    if export.onnx:
         check_installed()
     folder = RunFolder(Path(config.runs) / config.name)
-    restored = restore(folder, which=config.export.which)
+    restored = restore(folder, which=export.which)
     restored.model.precision = "fp32"
-    into = Path(config.export.into) if config.export.into else folder.path / "artifact"
-    method = config.export.calibrate.method
-    if method != "none" and isinstance(restored.settings.objective, NextItemConfig):
-        raise ConfigError(f"export.calibrate.method: {config.name} ranks items and gives no probabilities; use none")
-    if into.exists() and not (into / MANIFEST).is_file():
-        raise ConfigError(f"{into} is there and holds no artifact; set export.into to another place")
+    into = _place(config, restored)
     before = identity(into) if into.exists() else None
     with writing(into, setting="export.into"), atomic_folder(into) as temporary:
-        shrunk = _write(temporary, restored, name=config.name, export=config.export)
+        shrunk = _write(temporary, restored, name=config.name, export=export)
         artifact = Artifact.load(temporary, replay=False)
-        formed = _formed(artifact, folder=temporary, forms=config.export.forms)
-        forms = _prove(formed, restored, shrunk=shrunk, export=config.export)
-        snapshot = _snapshot(artifact, restored, shrunk=shrunk, num_rows=config.export.parity_rows)
+        formed = _formed(artifact, folder=temporary, forms=export.forms)
+        forms = _prove(formed, restored, shrunk=shrunk, export=export)
+        snapshot = _snapshot(artifact, restored, shrunk=shrunk, num_rows=export.parity_rows)
         seal(temporary, artifact, forms=forms, snapshot=snapshot)
-        if config.export.onnx:
+        differences = {"golden": forms["fp32"].golden, forms["fp32"].split: forms["fp32"].largest}
+        if export.onnx:
             with atomic_folder(into.with_name(f"{into.name}_onnx")) as beside:
-                limit = config.export.tolerance.onnx
-                by_onnx = write_onnx(beside, artifact, identity=identity(temporary), tolerance=limit)
+                named, limit = identity(temporary), export.tolerance.onnx
+                differences["onnx"] = write_onnx(beside, artifact, identity=named, tolerance=limit)
     after = identity(into)
-    if config.export.log and after != before:
+    if export.log and after != before:
         tracker = open_tracker(config.tracking, folder=folder.path)
         tracker.start(run_name=config.name, params={}, tags={"ctrgate.artifact": after}, resume=True)
         tracker.artifact(into, folder=f"{place_of(after)}/{DATA}")
         tracker.end()
+    return {
+        "artifact": str(into),
+        "identity": after,
+        "step": _step(restored),
+        **_told(into, artifact, restored, differences=differences),
+        "forms": {name: dump(parity) for name, parity in forms.items()},
+        **({} if artifact.calibration is None else {"calibration": _mended(artifact.calibration, restored)}),
+    }
+
+
+def _place(config: Config, restored: Restored) -> Path:
+    """Where the artifact goes, once the settings are seen to fit the run and nothing else to lie there."""
+    if config.export.calibrate.method != "none" and isinstance(restored.settings.objective, NextItemConfig):
+        raise ConfigError(f"export.calibrate.method: {config.name} ranks items and gives no probabilities; use none")
+    into = Path(config.export.into or Path(config.runs) / config.name / "artifact")
+    if into.exists() and not (into / MANIFEST).is_file():
+        raise ConfigError(f"{into} is there and holds no artifact; set export.into to another place")
+    return into
+
+
+def _told(into: Path, artifact: Artifact, restored: Restored, *, differences: Mapping[str, float]) -> dict[str, Any]:
+    """Its bytes, how far it is from the checkpoint, and what rounding and selection saved."""
     num_bytes = sum(path.stat().st_size for path in into.rglob("*") if path.is_file())
-    exact = forms["fp32"]
-    differences = {"golden": exact.golden, exact.split: exact.largest}
-    if config.export.onnx:
-        differences["onnx"] = by_onnx
     console.print(
         f"{into}: {num_bytes:,} bytes, {restored.checkpoint.name}; largest differences of logits {differences}"
     )
@@ -120,16 +135,7 @@ def run(config: Config) -> dict[str, Any]:
     if saved["bytes"]:
         full = saved["bytes"] + sum(size.num_bytes for size in sizes)
         console.print(f"{saved['rows']:,} rows and {saved['bytes'] / full:.1%} of the tables' bytes were saved")
-    return {
-        "artifact": str(into),
-        "identity": after,
-        "step": _step(restored),
-        "bytes": num_bytes,
-        "differences": differences,
-        "forms": {name: dump(parity) for name, parity in forms.items()},
-        "saved": saved,
-        **({} if artifact.calibration is None else {"calibration": _mended(artifact.calibration, restored)}),
-    }
+    return {"bytes": num_bytes, "differences": differences, "saved": saved}
 
 
 def _write(folder: Path, restored: Restored, *, name: str, export: ExportSettings) -> Shrunk | None:

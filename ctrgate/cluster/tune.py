@@ -144,40 +144,24 @@ def run_trials(
     stop_file, scratch = folder.resolve() / ".stop", folder.resolve() / ".ray"
     stop_file.unlink(missing_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
-    given = {
-        one.number: {
-            "folder": str(one.folder.resolve()),
-            "command": list(one.command),
-            "environment": {**cluster.environment, **one.environment},
-            "cwd": str(Path.cwd()),
-            "stop_file": str(stop_file),
-            "metric": metric,
-            "sign": 1 if larger_is_better else -1,
-            "epochs_before": one.epochs_before,
-            "reported": len(journal.of(one.number).values),
-        }
-        for one in planned
+    of_all = {
+        "cwd": str(Path.cwd()),
+        "stop_file": str(stop_file),
+        "metric": metric,
+        "sign": 1 if larger_is_better else -1,
     }
+    given = {one.number: {**of_all, **_given(one, journal=journal, cluster=cluster)} for one in planned}
     judge = Asha(asha, max_epochs=max_epochs, journal=journal, larger_is_better=larger_is_better)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
         with started(cluster, num_cpus=parallel * cluster.cpus_per_worker), stop_requests() as stop:
-            tuner = tune.Tuner(
-                tune.with_resources(TrialProcess, {"CPU": cluster.cpus_per_worker}),
-                param_space={"trial": tune.grid_search(list(given)), "given": given},
-                tune_config=tune.TuneConfig(
-                    scheduler=_Scheduler(judge, journal=journal, on_end=on_end),
-                    max_concurrent_trials=parallel,
-                    reuse_actors=True,
-                    trial_dirname_creator=lambda trial: trial.trial_id,
-                ),
-                run_config=tune.RunConfig(
-                    name="trials",
-                    storage_path=str(scratch),  # Ray's own notes; nothing of them is read again
-                    verbose=0,
-                    stop=_Stop(stop, stop_file),
-                    failure_config=tune.FailureConfig(max_failures=cluster.max_failures),
-                ),
+            tuner = _tuner(
+                given,
+                scheduler=_Scheduler(judge, journal=journal, on_end=on_end),
+                stop=_Stop(stop, stop_file),
+                parallel=parallel,
+                cluster=cluster,
+                scratch=scratch,
             )
             try:
                 tuner.fit()
@@ -199,6 +183,46 @@ def run_trials(
             f"the workers of trials {', '.join(map(str, lost))} were lost {cluster.max_failures + 1} times "
             "(cluster.max_failures); the same command goes on from their checkpoints"
         )
+
+
+def _given(one: Planned, *, journal: Journal, cluster: ClusterConfig) -> dict[str, Any]:
+    """What a trial's process is told of its own."""
+    return {
+        "folder": str(one.folder.resolve()),
+        "command": list(one.command),
+        "environment": {**cluster.environment, **one.environment},
+        "epochs_before": one.epochs_before,
+        "reported": len(journal.of(one.number).values),
+    }
+
+
+def _tuner(
+    given: Mapping[int, Mapping[str, Any]],
+    *,
+    scheduler: _Scheduler,
+    stop: _Stop,
+    parallel: int,
+    cluster: ClusterConfig,
+    scratch: Path,
+) -> tune.Tuner:
+    """Ray Tune over the trials' numbers; what it writes of its own is never read again."""
+    return tune.Tuner(
+        tune.with_resources(TrialProcess, {"CPU": cluster.cpus_per_worker}),
+        param_space={"trial": tune.grid_search(list(given)), "given": dict(given)},
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler,
+            max_concurrent_trials=parallel,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(scratch),
+            verbose=0,
+            stop=stop,
+            failure_config=tune.FailureConfig(max_failures=cluster.max_failures),
+        ),
+    )
 
 
 class _Scheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types

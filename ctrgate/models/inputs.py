@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field
 from ctrgate.config import settings
 from ctrgate.contracts import Lookup, TableSpec
 from ctrgate.errors import ConfigError
+from ctrgate.features.layout import Field as SchemaField
 from ctrgate.features.layout import Layout
 
 __all__ = [
@@ -154,45 +155,72 @@ def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embeddi
     Raises:
         ConfigError: Naming each request for a field that the schema lacks, or a table asked for in two widths.
     """
-    names = {field.name for field in layout.fields}
-    faults = [
-        f"tables.dims.{name}: no such field; known are {', '.join(names)}" for name in tables.dims if name not in names
-    ]
-    specs: dict[str, TableSpec] = {}
-    lookups: list[Lookup] = []
-    projected: list[Projected] = []
-    histories: list[History] = []
-    order: list[str] = []
-    dims: dict[str, int] = {}
+    plan = _Plan(layout, tables)
     for request in requests:
         if isinstance(request, History):
-            lookup = _history(layout, request)
-            shared = [field.name for field in layout.fields if field.table == lookup.table]
-            dims[request.key] = tables.dims.get(shared[0], tables.dim) if shared else tables.dim
-            specs.setdefault(lookup.table, _spec(layout, tables, lookup.table, dim=dims[request.key]))
-            lookups.append(lookup)
-            histories.append(request)
-            continue
-        if request.field not in names:
-            faults.append(f"model: no field {request.field!r} in the schema; it has {', '.join(sorted(names))}")
-            continue
-        field = layout.field(request.field)
-        dim = request.dim or tables.dims.get(field.name, tables.dim)
-        dims[request.key] = dim
+            plan.add_history(request)
+        else:
+            plan.add_embedding(request)
+    if plan.faults:
+        raise ConfigError("\n".join(plan.faults))
+    return plan.inputs()
+
+
+class _Plan:
+    """What was asked for so far."""
+
+    def __init__(self, layout: Layout, tables: TablesConfig) -> None:
+        self._layout, self._tables = layout, tables
+        self._fields = {field.name: field for field in layout.fields}
+        self._specs: dict[str, TableSpec] = {}
+        self._lookups: list[Lookup] = []
+        self._projected: list[Projected] = []
+        self._histories: list[History] = []
+        self._order: list[str] = []
+        self._dims: dict[str, int] = {}
+        self.faults = [
+            f"tables.dims.{name}: no such field; known are {', '.join(self._fields)}"
+            for name in tables.dims
+            if name not in self._fields
+        ]
+
+    def add_history(self, request: History) -> None:
+        """Read a member row by row, in the width that fields of its table have."""
+        lookup = _history(self._layout, request)
+        shared = [name for name, field in self._fields.items() if field.table == lookup.table]
+        dim = self._dim(shared[0]) if shared else self._tables.dim
+        self._dims[request.key] = dim
+        self._specs.setdefault(lookup.table, self._spec(lookup.table, vocabulary=lookup.table, dim=dim))
+        self._lookups.append(lookup)
+        self._histories.append(request)
+
+    def add_embedding(self, request: Embedding) -> None:
+        """Look a field up, or project it where it is a number or a vector."""
+        field = self._fields.get(request.field)
+        if field is None:
+            known = ", ".join(sorted(self._fields))
+            self.faults.append(f"model: no field {request.field!r} in the schema; it has {known}")
+            return
+        dim = request.dim or self._dim(field.name)
+        self._dims[request.key] = dim
         if not request.group:
-            order.append(request.key)
+            self._order.append(request.key)
         if field.kind in ("number", "vector"):
             number = field.kind == "number"
-            index, width = (layout.numbers.index(field.name), 0) if number else (0, field.width)
-            projected.append(Projected(key=request.key, column=field.name, dim=dim, index=index, width=width))
-            continue
+            index, width = (self._layout.numbers.index(field.name), 0) if number else (0, field.width)
+            self._projected.append(Projected(key=request.key, column=field.name, dim=dim, index=index, width=width))
+        else:
+            self._look_up(request, field, dim=dim)
+
+    def _look_up(self, request: Embedding, field: SchemaField, *, dim: int) -> None:
         table = f"{request.group}/{field.table}" if request.group else field.table
-        spec = _spec(layout, tables, field.table, dim=dim, name=table)
-        if specs.setdefault(table, spec) != spec:
-            faults.append(
-                f"tables.dims.{field.name}: {dim} differs from the {specs[table].dim} of its shared table {table}"
+        spec = self._spec(table, vocabulary=field.table, dim=dim)
+        known = self._specs.setdefault(table, spec)
+        if known != spec:
+            self.faults.append(
+                f"tables.dims.{field.name}: {dim} differs from the {known.dim} of its shared table {table}"
             )
-        lookups.append(
+        self._lookups.append(
             Lookup(
                 name=request.key,
                 column=field.name,
@@ -201,27 +229,30 @@ def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embeddi
                 weighted=field.kind == "weighted_bag",
             )
         )
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return Inputs(
-        tables=tuple(specs.values()),
-        lookups=tuple(lookups),
-        projected=tuple(projected),
-        order=tuple(order),
-        dims=dims,
-        num_labels=len(layout.labels),
-        histories=tuple(histories),
-    )
 
+    def inputs(self) -> Inputs:
+        """The plan."""
+        return Inputs(
+            tables=tuple(self._specs.values()),
+            lookups=tuple(self._lookups),
+            projected=tuple(self._projected),
+            order=tuple(self._order),
+            dims=self._dims,
+            num_labels=len(self._layout.labels),
+            histories=tuple(self._histories),
+        )
 
-def _spec(layout: Layout, tables: TablesConfig, vocabulary: str, *, dim: int, name: str = "") -> TableSpec:
-    return TableSpec(
-        name=name or vocabulary,
-        num_rows=layout.tables[vocabulary],
-        dim=dim,
-        rule=tables.rule.name,
-        init_std=tables.init_std,
-    )
+    def _dim(self, field: str) -> int:
+        return self._tables.dims.get(field, self._tables.dim)
+
+    def _spec(self, table: str, *, vocabulary: str, dim: int) -> TableSpec:
+        return TableSpec(
+            name=table,
+            num_rows=self._layout.tables[vocabulary],
+            dim=dim,
+            rule=self._tables.rule.name,
+            init_std=self._tables.init_std,
+        )
 
 
 def _history(layout: Layout, request: History) -> Lookup:

@@ -13,6 +13,7 @@ from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared
+from ctrgate.lookups.shards import TableShard
 from ctrgate.models.inputs import TablesConfig
 from ctrgate.training.checkpoint import load_network, optimizer_state
 from ctrgate.training.model import CtrModel
@@ -100,51 +101,60 @@ def warm_start(model: CtrModel, optimizer: Optimizer, *, warm: WarmStart, earlie
     Raises:
         ArtifactError: Where the checkpoint is damaged, or of a network or tables of another shape.
     """
-    saved, checkpoint = SavedTables(earlier.checkpoint), earlier.checkpoint
     vocabularies = layout.vocabularies()
     of_table = {each.table: vocabularies[each.column] for each in model.lookups.lookups if each.column in vocabularies}
-
-    def rows_before(table: str, *, num_rows: int, num_before: int) -> Tensor:
-        """The row that each row of a table had, ``NEW`` for a new one."""
-        moved = None if earlier.moved is None else earlier.moved.get(of_table[table])
-        if moved is not None:
-            return moved
-        rows = torch.arange(num_rows)
-        return rows.masked_fill(rows >= num_before, NEW)
-
+    saved = SavedTables(earlier.checkpoint)
     with torch.no_grad():
         for shard in model.lookups.shards():
-            spec, key = shard.spec, f"{shard.spec.name}|rows"
-            found = saved.shape(key)
-            if found is None or found[1] != spec.dim or (earlier.moved is None and found[0] > spec.num_rows):
-                named = "nothing" if found is None else found
-                raise ArtifactError(
-                    f"{checkpoint}: table {spec.name} should be at most {(spec.num_rows, spec.dim)}, holds {named}; "
-                    "start warm from a run with the same features and tables.dim"
-                )
-            before = rows_before(spec.name, num_rows=spec.num_rows, num_before=found[0])[shard.rows]
-            old = before != NEW
-            if earlier.settings.tables.unknown_share:
-                shard.seen[~old] = saved.read(key, rows=_UNKNOWN_ROW, columns=shard.columns)
-            if not old.any():
-                continue
-            span = slice(int(before[old].min()), int(before[old].max()) + 1)
-            place = before[old] - span.start
-            shard.seen[old] = saved.read(key, rows=span, columns=shard.columns)[place]
-            for name, state in shard.state.items() if warm.optimizer != "drop" else ():
-                kept = saved.read(f"{spec.name}|{name}", rows=span, columns=shard.columns)[place]
-                state[old] = kept * warm.decay if warm.optimizer == "decay" else kept
-    load_network(model, checkpoint)
+            _fill(shard, saved, warm=warm, earlier=earlier, vocabulary=of_table[shard.spec.name])
+    load_network(model, earlier.checkpoint)
     if warm.optimizer != "drop":
-        gathered = optimizer_state(checkpoint)
-        for name, moments in gathered.items():
-            if name.startswith("table."):
-                num_before = len(moments["exp_avg"])
-                rows = rows_before(
-                    name.removeprefix("table."), num_rows=len(optimizer.parameters[name]), num_before=num_before
-                )
-                gathered[name] = {part: _moments(value, rows) for part, value in moments.items()}
-        optimizer.load(gathered)
+        optimizer.load(_gathered(optimizer, earlier, of_table=of_table))
+
+
+def _rows_before(earlier: Earlier, vocabulary: str, *, num_rows: int, num_before: int) -> Tensor:
+    """The row that each row of a table had, ``NEW`` for a new one."""
+    moved = None if earlier.moved is None else earlier.moved.get(vocabulary)
+    if moved is not None:
+        return moved
+    rows = torch.arange(num_rows)
+    return rows.masked_fill(rows >= num_before, NEW)
+
+
+def _fill(shard: TableShard, saved: SavedTables, *, warm: WarmStart, earlier: Earlier, vocabulary: str) -> None:
+    """Rows, and what the fused optimizer gathered of them, into what this process holds of a table."""
+    spec, key = shard.spec, f"{shard.spec.name}|rows"
+    found = saved.shape(key)
+    if found is None or found[1] != spec.dim or (earlier.moved is None and found[0] > spec.num_rows):
+        named = "nothing" if found is None else found
+        raise ArtifactError(
+            f"{earlier.checkpoint}: table {spec.name} should be at most {(spec.num_rows, spec.dim)}, holds {named}; "
+            "start warm from a run with the same features and tables.dim"
+        )
+    before = _rows_before(earlier, vocabulary, num_rows=spec.num_rows, num_before=found[0])[shard.rows]
+    old = before != NEW
+    if earlier.settings.tables.unknown_share:
+        shard.seen[~old] = saved.read(key, rows=_UNKNOWN_ROW, columns=shard.columns)
+    if not old.any():
+        return
+    span = slice(int(before[old].min()), int(before[old].max()) + 1)
+    place = before[old] - span.start
+    shard.seen[old] = saved.read(key, rows=span, columns=shard.columns)[place]
+    for name, state in shard.state.items() if warm.optimizer != "drop" else ():
+        kept = saved.read(f"{spec.name}|{name}", rows=span, columns=shard.columns)[place]
+        state[old] = kept * warm.decay if warm.optimizer == "decay" else kept
+
+
+def _gathered(optimizer: Optimizer, earlier: Earlier, *, of_table: Mapping[str, str]) -> dict[str, dict[str, Tensor]]:
+    """The dense optimizer's state, that of tables row by row where the rows are now."""
+    gathered = optimizer_state(earlier.checkpoint)
+    for name, moments in gathered.items():
+        if name.startswith("table."):
+            vocabulary = of_table[name.removeprefix("table.")]
+            num_rows, num_before = len(optimizer.parameters[name]), len(moments["exp_avg"])
+            rows = _rows_before(earlier, vocabulary, num_rows=num_rows, num_before=num_before)
+            gathered[name] = {part: _moments(value, rows) for part, value in moments.items()}
+    return gathered
 
 
 def _moments(value: Tensor, rows: Tensor) -> Tensor:
