@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from ctrgate.artifact.bundle import Artifact, Trained, encode, seal, write
+from ctrgate.artifact.bundle import Artifact, encode, seal
 from ctrgate.artifact.calibration import Calibration, Isotonic, Platt, log_odds
 from ctrgate.artifact.compiled import compile_network, open_compiled
 from ctrgate.artifact.forms import COMPILED, Form, compiled_part, is_bf16, needs
@@ -26,6 +26,7 @@ from ctrgate.artifact.rows import form_of, store
 from ctrgate.artifact.settings import CalibrateSettings, ExportSettings
 from ctrgate.artifact.shrink import Shrunk, shrink
 from ctrgate.artifact.snapshot import Snapshot
+from ctrgate.artifact.written import Trained, write
 from ctrgate.config import Place, dump, settings
 from ctrgate.contracts import FIRST_VALUE_ID, Batch
 from ctrgate.data.reader import Order, Reader

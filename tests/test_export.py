@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ctrgate.artifact import bundle
+from ctrgate.artifact import bundle, written
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.lookup import TableLookup
 from ctrgate.contracts import Batch, Fields
@@ -142,7 +142,7 @@ def test_a_full_disk_is_told(dense_run: Any, tmp_path: Path, monkeypatch: pytest
     def full(*_: object) -> None:
         raise RuntimeError(message)
 
-    monkeypatch.setattr(bundle, "save_file", full)
+    monkeypatch.setattr(written, "save_file", full)
     with pytest.raises(DataError, match=r"no space left on the disk of .*; nothing was written.*export\.into"):
         dense_run("export", f"export.into={tmp_path / 'to/out'}")
     assert list((tmp_path / "to").iterdir()) == []

@@ -15,7 +15,6 @@ from ctrgate.prepare import Config, run
 from tests.preparing import encoded
 
 ROOT = Path(__file__).parents[1]
-
 DATA = Path(os.environ.get("CTRGATE_DATA") or ROOT / "../shared/data")
 
 

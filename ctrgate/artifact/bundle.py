@@ -1,4 +1,4 @@
-"""An exported model as a folder: written from its parts, loaded only when it is whole, and raw rows in, logits out."""
+"""An exported model: loaded only when its folder is whole, and raw rows in, logits out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ctrgate.artifact.compiled import Compiled, open_compiled
 from ctrgate.artifact.forms import COMPILED, Form, RowForm, compiled_part, cpu_flags, is_bf16
 from ctrgate.artifact.interface import ENCODER, GOLDEN, read_golden
 from ctrgate.artifact.lookup import TableLookup
-from ctrgate.artifact.manifest import Manifest, Origin, PartFile, TableSize
+from ctrgate.artifact.manifest import Manifest, PartFile
 from ctrgate.artifact.parity import Parity, largest_difference
 from ctrgate.artifact.snapshot import SNAPSHOT, Snapshot
 from ctrgate.artifact.tensors import load_tensors, read_tensors
-from ctrgate.config import dump
+from ctrgate.artifact.written import LOGITS, NETWORK, TABLES, WEIGHTS
 from ctrgate.contracts import FIRST_VALUE_ID, Batch, TableSpec
 from ctrgate.data.block import Block
 from ctrgate.errors import ArtifactError, ConfigError, SchemaError
@@ -40,81 +40,9 @@ from ctrgate.models.next_item import Items
 from ctrgate.models.registry import ModelConfig
 from ctrgate.progress import warned_of
 
-__all__ = ["Artifact", "Trained", "encode", "seal", "to_batch", "write"]
+__all__ = ["Artifact", "encode", "seal", "to_batch"]
 
-_NETWORK = "network.json"
-_WEIGHTS, _TABLES, _LOGITS = "network.safetensors", "tables.safetensors", "golden/logits.safetensors"
 _ROWS_AT_ONCE = 16_384
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What an artifact is made of; ``items`` says where the items are, for a network that ranks them.
-
-    ``logit_shifts`` are added to each label's logits, which ``calibration`` then turns into probabilities.
-
-    Shape:
-        - rows: per table ``(V, D)`` at its logical width, as it is to be stored; tables of zeros may be left out
-        - weights: the network's state
-    """
-
-    encoder: Encoder
-    layout: Layout
-    model: ModelConfig
-    tables: TablesConfig
-    items: Items | None
-    rows: Mapping[str, Tensor]
-    weights: Mapping[str, Tensor]
-    logit_shifts: tuple[float, ...] = ()
-    calibration: Calibration | None = None
-
-
-def write(
-    folder: Path,
-    trained: Trained,
-    *,
-    origin: Origin,
-    golden: pl.DataFrame,
-    logits: NDArray[np.float32],
-    tolerance: float,
-    tables: Mapping[str, TableSize],
-) -> None:
-    """Fill an empty folder with an artifact that can be loaded, to be proven and then to be ``seal``ed.
-
-    Args:
-        folder: Must exist.
-        trained: The model.
-        origin: Where it comes from.
-        golden: Raw rows to be replayed on load.
-        logits: What the checkpoint says of them: logits ``(n, L)``, shifted, or queries ``(n, D)``.
-        tolerance: By how much the golden rows' logits may differ in fp32.
-        tables: Their sizes, for the manifest.
-    """
-    trained.encoder.save(folder / ENCODER)
-    network = {
-        "model": dump(trained.model),
-        "tables": dump(trained.tables),
-        "layout": trained.layout.to_json(),
-        "items": dump(trained.items) if trained.items else None,
-    }
-    (folder / _NETWORK).write_text(json.dumps(network, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file({name: value.contiguous() for name, value in trained.weights.items()}, folder / _WEIGHTS)
-    save_file({name: value.contiguous() for name, value in trained.rows.items()}, folder / _TABLES)
-    if trained.calibration is not None:
-        trained.calibration.write(folder)
-    (folder / GOLDEN).parent.mkdir()
-    golden.write_parquet(folder / GOLDEN)
-    save_file({"logits": torch.from_numpy(logits)}, folder / _LOGITS)
-    Manifest.of(
-        folder,
-        model=trained.model.name,
-        encoder=trained.encoder.hash,
-        labels=trained.layout.labels,
-        origin=origin,
-        tolerance=tolerance,
-        tables=tables,
-        logit_shifts=trained.logit_shifts,
-    ).write(folder)
 
 
 def seal(folder: Path, artifact: Artifact, *, forms: Mapping[Form, Parity], snapshot: Snapshot) -> None:
@@ -128,8 +56,8 @@ def seal(folder: Path, artifact: Artifact, *, forms: Mapping[Form, Parity], snap
     for name in (SNAPSHOT, *(compiled_part(form) for form in forms if form in COMPILED)):
         parts[name] = PartFile.of(folder / name)
     if any(size.form != "float32" for size in manifest.tables.values()):
-        save_file({"logits": torch.from_numpy(artifact.logits(artifact.golden))}, folder / _LOGITS)
-        parts[_LOGITS] = PartFile.of(folder / _LOGITS)
+        save_file({"logits": torch.from_numpy(artifact.logits(artifact.golden))}, folder / LOGITS)
+        parts[LOGITS] = PartFile.of(folder / LOGITS)
     replace(manifest, forms=forms, parts=parts).write(folder)
     for path in folder.rglob("*"):
         if path.is_file():
@@ -203,7 +131,7 @@ class Artifact:
             lookup=lookup,
             network=network,
             golden=golden,
-            golden_logits=read_tensors(folder / _LOGITS, {"logits": ("float32", (golden.height, width))})[
+            golden_logits=read_tensors(folder / LOGITS, {"logits": ("float32", (golden.height, width))})[
                 "logits"
             ].numpy(),
             items=items,
@@ -339,7 +267,7 @@ def _model(
     folder: Path, encoder: Encoder, *, forms: Mapping[str, RowForm]
 ) -> tuple[Layout, TableLookup, Network, Items | None]:
     """Tables and network, built from their settings and filled from their files; tables without a form are zeros."""
-    path = folder / _NETWORK
+    path = folder / NETWORK
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         layout = Layout.from_json(values["layout"])
@@ -351,13 +279,13 @@ def _model(
         inputs = plan_inputs(layout, tables, config.embeddings(layout))
         with torch.random.fork_rng(devices=[]):  # its start is thrown away and must not move the caller's randomness
             network = Network(config, inputs=inputs)
-        network.load_state_dict(load_tensors(folder / _WEIGHTS))
+        network.load_state_dict(load_tensors(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError, ValidationError) as error:
         raise ArtifactError(
-            f"{path} and {_WEIGHTS} are no network of this version: {error}; export the run again"
+            f"{path} and {WEIGHTS} are no network of this version: {error}; export the run again"
         ) from error
     expected = {spec.name: (forms[spec.name], _shape(spec)) for spec in inputs.tables if spec.name in forms}
-    rows = read_tensors(folder / _TABLES, expected)
+    rows = read_tensors(folder / TABLES, expected)
     zeros = {spec.name: torch.zeros(1, spec.dim).expand(_shape(spec)) for spec in inputs.tables}
     rows = {spec.name: rows.get(spec.name, zeros[spec.name]) for spec in inputs.tables}
     return layout, TableLookup(rows, inputs.lookups), network.eval().requires_grad_(False), items

@@ -18,26 +18,14 @@ from pydantic import TypeAdapter, ValidationError
 from ctrgate.errors import ArtifactError, ConfigError, DataError, SchemaError
 from ctrgate.features.checks import check_columns
 from ctrgate.features.columns import Key, Number, keys, numbers, vectors, weights
-from ctrgate.features.encodings import Quantiles
-from ctrgate.features.kinds import (
-    Bag,
-    Bucketized,
-    Categorical,
-    CategoricalMember,
-    Cross,
-    Feature,
-    Features,
-    Numeric,
-    SequenceFeature,
-    Vector,
-    WeightedBag,
-    table_encodings,
-)
-from ctrgate.features.layout import Field, Member, SequenceGroup, vocabularies, weights_column
+from ctrgate.features.encoded_columns import fields_of, group_of
+from ctrgate.features.kinds import Feature, Features, Numeric, SequenceFeature, Vector, WeightedBag, table_encodings
+from ctrgate.features.layout import Field, SequenceGroup, vocabularies, weights_column
+from ctrgate.features.learnt import boundaries_of, check_constants, scalings_of
 from ctrgate.features.observe import observe
 from ctrgate.features.partial import Partial, agreed, features_json, merge
 from ctrgate.features.rawfile import UNREADABLE
-from ctrgate.features.statistics import Scaling, quantiles, total
+from ctrgate.features.statistics import Scaling
 from ctrgate.features.tables import Table, decode, fit_table, from_json, to_json
 from ctrgate.features.vocabulary import Vocabulary
 from ctrgate.files import atomic_folder
@@ -106,12 +94,12 @@ class Encoder:
             type = agreed(known.type if known else "", seen.types[name], what=f"the table {name}")
             counts = seen.counts[name]
             tables[name] = fit_table(name, encoding=encoding, type=type, counts=counts, fit=number, previous=known)
-        _check_constants(features, tables)
+        check_constants(features, tables)
         return cls(
             features=tuple(features),
             tables=tables,
-            scalings=previous.scalings if previous else _scalings(features, seen),
-            boundaries=previous.boundaries if previous else _boundaries(features, seen),
+            scalings=previous.scalings if previous else scalings_of(features, seen),
+            boundaries=previous.boundaries if previous else boundaries_of(features, seen),
             fits=number + 1,
         )
 
@@ -155,8 +143,8 @@ class Encoder:
 
     def layout_parts(self) -> tuple[tuple[Field, ...], tuple[SequenceGroup, ...], dict[str, int]]:
         """Fields, sequences and rows per table, for ``Layout``."""
-        fields = [field for feature in self.features for field in _fields(feature)]
-        groups = [_group(feature) for feature in self.features if isinstance(feature, SequenceFeature)]
+        fields = [field for feature in self.features for field in fields_of(feature)]
+        groups = [group_of(feature) for feature in self.features if isinstance(feature, SequenceFeature)]
         return tuple(fields), tuple(groups), {name: table.num_rows for name, table in self.tables.items()}
 
     def compact(
@@ -275,65 +263,6 @@ class Encoder:
         """The table of every encoded column of ids."""
         fields, groups, _ = self.layout_parts()
         return vocabularies(fields, groups)
-
-
-def _check_constants(features: Sequence[Feature], tables: Mapping[str, Table]) -> None:
-    """Refuse a value for scoring that was never learnt and so would silently read the unknown row."""
-    for feature in features:
-        if isinstance(feature, Categorical) and feature.when_scoring is not None:
-            table, text = tables[feature.table], isinstance(feature.when_scoring, str)
-            fits = table.type == ("string" if text else "int")
-            if isinstance(table, Vocabulary):
-                rows = table.entries.filter(pl.col("value") == str(feature.when_scoring), ~pl.col("retired"))
-                fits = fits and rows["id"].drop_nulls().len() > 0
-            if not fits:
-                value = feature.when_scoring
-                raise ConfigError(f"{feature.name}: no train row taught the value when_scoring {value!r}")
-
-
-def _scalings(features: Sequence[Feature], seen: Partial) -> dict[str, Scaling]:
-    found = {}
-    for feature in features:
-        declared: dict[str, Any] = {feature.name: feature} if isinstance(feature, Numeric) else {}
-        if isinstance(feature, SequenceFeature):
-            members = [member for member in feature.members if not isinstance(member, CategoricalMember)]
-            declared = {feature.encoded_column(member): member for member in members}
-        for column, settings in declared.items():
-            moments = total(seen.moments[column])
-            found[column] = Scaling.fit(moments, transform=settings.transform, fill=settings.fill)
-    return found
-
-
-def _boundaries(features: Sequence[Feature], seen: Partial) -> dict[str, tuple[float, ...]]:
-    return {
-        feature.name: quantiles(seen.sketches[feature.name], count=feature.buckets.count)
-        for feature in features
-        if isinstance(feature, Bucketized) and isinstance(feature.buckets, Quantiles)
-    }
-
-
-def _fields(feature: Feature) -> list[Field]:
-    name = feature.name
-    if isinstance(feature, Numeric):
-        names = [name, f"{name}:missing"] if feature.indicator else [name]
-        return [Field(name=each, kind="number") for each in names]
-    if isinstance(feature, Categorical | Cross):
-        return [Field(name=name, kind="id", table=feature.table)]
-    if isinstance(feature, Bucketized):
-        return [Field(name=name, kind="id", table=name)]
-    if isinstance(feature, Bag | WeightedBag):
-        return [Field(name=name, kind=feature.kind, table=feature.table, pooling=feature.pooling)]
-    if isinstance(feature, Vector):
-        return [Field(name=name, kind="vector", width=feature.width)]
-    return []
-
-
-def _group(feature: SequenceFeature) -> SequenceGroup:
-    members = []
-    for member in feature.members:
-        table = feature.member_table(member) if isinstance(member, CategoricalMember) else ""
-        members.append(Member(name=member.name, column=feature.encoded_column(member), table=table))
-    return SequenceGroup(name=feature.name, members=tuple(members), max_length=feature.max_length)
 
 
 def _vocabulary_file(number: int) -> str:

@@ -10,7 +10,11 @@ from pydantic import Discriminator, Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
-from ctrgate.layers.experts import Comet, DenseToSparse, DSelectK, ExpertGate, NoisyTopK, SoftmaxGate
+from ctrgate.layers.comet import Comet
+from ctrgate.layers.d_select_k import DSelectK
+from ctrgate.layers.dense_to_sparse import DenseToSparse
+from ctrgate.layers.experts import ExpertGate, SoftmaxGate
+from ctrgate.layers.noisy_top_k import NoisyTopK
 from ctrgate.models.inputs import NotNegative, Positive
 
 __all__ = ["ExpertGateConfig", "Experts", "SoftmaxGateConfig"]

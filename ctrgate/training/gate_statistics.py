@@ -1,4 +1,4 @@
-"""Statistics of gates' factors and of experts' weights over rows, gathered bit by bit in bounded memory."""
+"""Statistics of gates' factors over rows, gathered bit by bit in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,21 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ctrgate.layers.gated_units import ExpandedActivation
+from ctrgate.training.gate_segments import Floats, Places, Segment, SegmentMeans, membership
 
-__all__ = [
-    "MAX_SEGMENTS",
-    "ExpertStatistics",
-    "FactorStatistics",
-    "Floats",
-    "Places",
-    "Segment",
-    "SequenceStatistics",
-    "membership",
-]
+__all__ = ["FactorStatistics", "SequenceStatistics"]
 
-Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
-MAX_SEGMENTS = 8
 _SATURATED = 0.018  # sigmoid(-4)
 _NEAR_ZERO = 1e-3
 _DEAD = 0.01
@@ -56,7 +45,7 @@ class FactorStatistics:
         self._alpha = float(gate.alpha.detach()) if isinstance(gate, ExpandedActivation) else None
         self._owners = owners
         self._of_field = membership(np.zeros(num_coordinates, dtype=np.intp) if owners is None else owners)
-        self._by_segment = _SegmentMeans(segments, width=self._of_field.shape[1])
+        self._by_segment = SegmentMeans(segments, width=self._of_field.shape[1])
 
     @property
     def std(self) -> Floats:
@@ -156,114 +145,3 @@ class SequenceStatistics(FactorStatistics):
                 line = {"from": start, "to": end, "num_events": int(count), "mean": mean, "std": deviation}
                 lines.append(line)
         return super().summary(fields, segments) | {"places": lines}
-
-
-class ExpertStatistics:
-    """Of the weights that one gate gives to its K experts.
-
-    Factors that are no shares of a row, of any sign and sum, are taken as ``|g_k| / sum_j |g_j|`` throughout, so that
-    uses of experts can be compared; ``factors`` and ``magnitudes`` then are the means of ``g_k`` and ``|g_k|``.
-
-    Args:
-        num_experts: K.
-        segments: By column.
-        shares: Whether a row's weights are shares already.
-    """
-
-    def __init__(self, num_experts: int, *, segments: Mapping[str, Segment], shares: bool = True) -> None:
-        zeros = np.zeros(num_experts)
-        self.rows = 0
-        self._shares, self._factors, self._magnitudes = shares, zeros, zeros
-        self._weights, self._first, self._nonzero, self._largest = zeros, zeros, zeros, zeros
-        self._entropy = 0.0
-        self._by_segment = _SegmentMeans(segments, width=num_experts)
-
-    @property
-    def mean(self) -> Floats:
-        """The load: the mean weight of each expert, ``(K,)``."""
-        load: Floats = self._weights / self.rows
-        return load
-
-    def add(self, weights: Floats, codes: Mapping[str, Places]) -> None:
-        """Take up the weights of some rows, ``(n, K)``."""
-        self.rows += len(weights)
-        if not self._shares:
-            sizes = np.abs(weights)
-            self._factors = self._factors + weights.sum(axis=0)
-            self._magnitudes = self._magnitudes + sizes.sum(axis=0)
-            total = sizes.sum(axis=1, keepdims=True)
-            weights = np.divide(sizes, total, out=np.zeros_like(sizes), where=total != 0)
-        self._weights = self._weights + weights.sum(axis=0)
-        self._first = self._first + np.bincount(weights.argmax(axis=1), minlength=len(self._first))
-        self._nonzero = self._nonzero + (weights > 0).sum(axis=0)
-        self._largest = np.maximum(self._largest, weights.max(axis=0))
-        self._entropy -= float((weights * np.log(np.where(weights > 0, weights, 1.0))).sum())
-        self._by_segment.add(weights, codes)
-
-    def summary(self, fields: tuple[str, ...], segments: Mapping[str, Segment]) -> dict[str, Any]:  # noqa: ARG002
-        """Plain values; shares are of rows, ``entropy`` is over that of equal weights, None for a single expert.
-
-        ``unused`` lists the experts whose weight was below .01 of an equal share on every row.
-        """
-        num_experts = len(self._weights)
-        unbounded = {"factors": self._factors, "magnitudes": self._magnitudes} if not self._shares else {}
-        return {
-            "num_rows": self.rows,
-            "num_experts": num_experts,
-            **{name: (total / self.rows).tolist() for name, total in unbounded.items()},
-            "load": self.mean.tolist(),
-            "first": (self._first / self.rows).tolist(),
-            "nonzero": (self._nonzero / self.rows).tolist(),
-            "entropy": self._entropy / self.rows / math.log(num_experts) if num_experts > 1 else None,
-            "unused": np.flatnonzero(self._largest < _DEAD / num_experts).tolist(),
-            "segments": self._by_segment.summary(segments),
-        }
-
-
-class Segment:
-    """One segment column: the values with most rows, and each row's place among them, or one beyond."""
-
-    def __init__(self, values: NDArray[Any]) -> None:
-        texts = np.array(["missing" if value is None else str(value) for value in values], dtype=str)
-        names, places, counts = np.unique(texts, return_inverse=True, return_counts=True)
-        kept = np.argsort(-counts, kind="stable")[:MAX_SEGMENTS]
-        self.names = [str(names[place]) for place in kept]
-        self.num_values = len(names)
-        codes = np.full(len(names), len(kept), dtype=np.intp)
-        codes[kept] = np.arange(len(kept))
-        self.codes = codes[places]
-
-
-class _SegmentMeans:
-    """Means of some values by segment."""
-
-    def __init__(self, segments: Mapping[str, Segment], *, width: int) -> None:
-        self._sums = {name: np.zeros((len(of.names), width)) for name, of in segments.items()}
-        self._counts = {name: np.zeros(len(of.names), dtype=np.int64) for name, of in segments.items()}
-
-    def add(self, values: Floats, codes: Mapping[str, Places]) -> None:
-        """Take up values ``(n, W)``; without codes nothing."""
-        for name, of_rows in codes.items():
-            chosen = np.arange(len(self._sums[name]))[:, None] == of_rows
-            self._sums[name] += chosen.astype(np.float64) @ values
-            self._counts[name] += chosen.sum(axis=1)
-
-    def summary(self, segments: Mapping[str, Segment]) -> dict[str, Any]:
-        """Per column its number of values and the lines of those kept; none where no value was given by row."""
-        return {
-            name: {
-                "num_values": segments[name].num_values,
-                "lines": [
-                    {"value": value, "num_rows": int(count), "means": (total / count).tolist()}
-                    for value, count, total in zip(segments[name].names, counts, self._sums[name], strict=True)
-                    if count
-                ],
-            }
-            for name, counts in self._counts.items()
-            if counts.any()
-        }
-
-
-def membership(owners: Places) -> Floats:
-    """``(C, F)``, 1 where the coordinate is the field's."""
-    return np.equal(owners[:, None], np.arange(owners.max(initial=-1) + 1)).astype(np.float64)

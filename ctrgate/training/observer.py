@@ -17,15 +17,9 @@ from ctrgate.contracts import Fields
 from ctrgate.errors import DataError
 from ctrgate.layers.cross import GatedCross, MatrixCross
 from ctrgate.models.inputs import Inputs
-from ctrgate.training.gate_statistics import (
-    ExpertStatistics,
-    FactorStatistics,
-    Floats,
-    Places,
-    Segment,
-    SequenceStatistics,
-    membership,
-)
+from ctrgate.training.expert_statistics import ExpertStatistics
+from ctrgate.training.gate_segments import Floats, Places, Segment, membership
+from ctrgate.training.gate_statistics import FactorStatistics, SequenceStatistics
 
 __all__ = ["GateObserver", "has_gates", "observe"]
 

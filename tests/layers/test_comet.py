@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from ctrgate.layers.experts import Comet, DSelectK
+from ctrgate.layers.comet import Comet
+from ctrgate.layers.d_select_k import DSelectK
 from tests.layers.expert_gates import BATCHES, entropy, gradients, linear, loud, saturate, values
 from tests.layers.test_routing import Rows, naive_sinkhorn, softmax, step
 

@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from ctrgate.layers.experts import Comet, DenseToSparse, DSelectK, ExpertGate, NoisyTopK, SoftmaxGate
+from ctrgate.layers.comet import Comet
+from ctrgate.layers.d_select_k import DSelectK
+from ctrgate.layers.dense_to_sparse import DenseToSparse
+from ctrgate.layers.experts import ExpertGate, SoftmaxGate
+from ctrgate.layers.noisy_top_k import NoisyTopK
 from tests.layers.expert_gates import BATCHES, linear, loud
 from tests.layers.test_routing import softmax
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ctrgate.layers.experts import DenseToSparse, NoisyTopK
+from ctrgate.layers.dense_to_sparse import DenseToSparse
+from ctrgate.layers.noisy_top_k import NoisyTopK
 from tests.layers.expert_gates import BATCHES, gradients, linear, loud, values
 from tests.layers.test_routing import best, variation
 

@@ -17,9 +17,7 @@ from ctrgate.models.registry import ModelConfig
 from ctrgate.training.model import CtrModel, build_model
 
 CONFIGS = typing.get_args(typing.get_args(ModelConfig)[0])
-
 SMALL = MlpConfig(hidden=(8, 6))
-
 LAYOUT = Layout(
     fields=(
         Field(name="user", kind="id", table="user"),
@@ -85,9 +83,7 @@ def task(config: object) -> str:
 
 
 CASES = [pytest.param(v, id=f"{c.__name__}-{n}") for c in CONFIGS for n, v in enumerate(variants(c))]
-
 CLICK = [case for case in CASES if task(case.values[0]) == "click"]
-
 NEXT_ITEM = [case for case in CASES if task(case.values[0]) == "next_item"]
 
 

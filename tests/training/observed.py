@@ -17,13 +17,9 @@ from ctrgate.models.inputs import Inputs, TablesConfig, plan_inputs
 from ctrgate.models.network import Network, NetworkConfig
 
 NAMES = ("user", "item", "price")
-
 DIMS = {"user": 3, "item": 4, "price": 2}
-
 STARTS = {"user": 0, "item": 3, "price": 7}
-
 SMALL = MlpConfig(hidden=(6,), batch_norm=False)
-
 LAYOUT = Layout(
     fields=(
         Field(name="user", kind="id", table="user"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctrgate.layers.experts import NoisyTopK
+from ctrgate.layers.noisy_top_k import NoisyTopK
 from ctrgate.models.experts import NoisyTopKConfig, SoftmaxGateConfig
 from ctrgate.models.mixture_of_experts import MixtureOfExpertsConfig
 from ctrgate.training.observer import observe

@@ -1,0 +1,59 @@
+"""What features learn besides vocabularies: scalings, boundaries of quantiles; and what they must have learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from ctrgate.errors import ConfigError
+from ctrgate.features.encodings import Quantiles
+from ctrgate.features.kinds import Bucketized, Categorical, CategoricalMember, Feature, Numeric, SequenceFeature
+from ctrgate.features.partial import Partial
+from ctrgate.features.statistics import Scaling, quantiles, total
+from ctrgate.features.tables import Table
+from ctrgate.features.vocabulary import Vocabulary
+
+__all__ = ["boundaries_of", "check_constants", "scalings_of"]
+
+
+def check_constants(features: Sequence[Feature], tables: Mapping[str, Table]) -> None:
+    """Refuse a value for scoring that was never learnt and so would silently read the unknown row.
+
+    Raises:
+        ConfigError: Naming the feature and the value.
+    """
+    for feature in features:
+        if isinstance(feature, Categorical) and feature.when_scoring is not None:
+            table, text = tables[feature.table], isinstance(feature.when_scoring, str)
+            fits = table.type == ("string" if text else "int")
+            if isinstance(table, Vocabulary):
+                rows = table.entries.filter(pl.col("value") == str(feature.when_scoring), ~pl.col("retired"))
+                fits = fits and rows["id"].drop_nulls().len() > 0
+            if not fits:
+                value = feature.when_scoring
+                raise ConfigError(f"{feature.name}: no train row taught the value when_scoring {value!r}")
+
+
+def scalings_of(features: Sequence[Feature], seen: Partial) -> dict[str, Scaling]:
+    """The scaling of each encoded column of numbers, members of sequences included."""
+    found = {}
+    for feature in features:
+        declared: dict[str, Any] = {feature.name: feature} if isinstance(feature, Numeric) else {}
+        if isinstance(feature, SequenceFeature):
+            members = [member for member in feature.members if not isinstance(member, CategoricalMember)]
+            declared = {feature.encoded_column(member): member for member in members}
+        for column, settings in declared.items():
+            moments = total(seen.moments[column])
+            found[column] = Scaling.fit(moments, transform=settings.transform, fill=settings.fill)
+    return found
+
+
+def boundaries_of(features: Sequence[Feature], seen: Partial) -> dict[str, tuple[float, ...]]:
+    """The boundaries of each feature with quantiles."""
+    return {
+        feature.name: quantiles(seen.sketches[feature.name], count=feature.buckets.count)
+        for feature in features
+        if isinstance(feature, Bucketized) and isinstance(feature.buckets, Quantiles)
+    }
