@@ -8,24 +8,19 @@ from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
-from ctrgate.features.layout import Layout
 from ctrgate.layers.cross import CrossNet, VectorCross
 from ctrgate.models.blocks import DeepAndCross, MlpConfig
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class DCNConfig:
+class DCNConfig(EveryField):
     """``logit = A [c_L, MLP(x)] + a`` with ``c_{l+1} = x (w_l . c_l) + b_l + c_l`` (Wang et al., ADKDD 2017)."""
 
     name: Literal["dcn"] = "dcn"
     num_cross_layers: Annotated[int, Field(ge=1)] = 3
     parallel_mlp: MlpConfig | None = MlpConfig()
     """The MLP beside the cross net; null for the cross net alone."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -8,14 +8,13 @@ from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
-from ctrgate.features.layout import Layout
 from ctrgate.layers.cross import CrossNet, MatrixCross
 from ctrgate.models.blocks import DeepAndCross, MlpConfig
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class DCNv2Config:
+class DCNv2Config(EveryField):
     """``c_{l+1} = x * (W_l c_l + b_l) + c_l`` with one or two MLPs (DCN V2, Wang et al., WWW 2021, arXiv 2008.13535).
 
     With neither MLP it is the cross net alone (CN-V2); with ``parallel_mlp`` or ``stacked_mlp`` the paper's two forms.
@@ -29,10 +28,6 @@ class DCNv2Config:
     """An MLP on the embeddings, beside the cross net."""
     stacked_mlp: MlpConfig | None = None
     """An MLP on what the cross net gives."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -8,21 +8,16 @@ from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.models.blocks import MlpConfig
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class DNNConfig:
+class DNNConfig(EveryField):
     """``logit = MLP(x)`` over the flat embedding ``x``."""
 
     name: Literal["dnn"] = "dnn"
     mlp: MlpConfig = MlpConfig()
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

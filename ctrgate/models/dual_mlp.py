@@ -8,22 +8,17 @@ from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.models.blocks import MlpConfig
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class DualMLPConfig:
+class DualMLPConfig(EveryField):
     """``logit = MLP1(x) + MLP2(x)`` (FinalMLP, AAAI 2023, section on the two-stream base)."""
 
     name: Literal["dual_mlp"] = "dual_mlp"
     mlp1: MlpConfig = MlpConfig()
     mlp2: MlpConfig = MlpConfig(hidden=(400,))
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -11,16 +11,15 @@ from torch.nn import functional
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.layers.factorized import FactorizedMlp
 from ctrgate.layers.gates import LinearFieldGate
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import EqualWidths, MlpConfig
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class FinalNetConfig:
+class FinalNetConfig(EveryField):
     """``logit = A1 B1([x, x * g]) + a1`` (1B), or the mean of that and ``A2 B2(x) + a2`` (2B) (Zhu et al., SIGIR 2023).
 
     With two blocks, training adds ``sum_i BCE(logit_i, sigmoid(logit))``, the teacher held fixed: averaged over the
@@ -43,10 +42,6 @@ class FinalNetConfig:
         if odd and self.residual == "concat":
             raise ValueError(f"{', '.join(odd)}: the concat residual needs even widths, as each layer is cut in two")
         return self
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

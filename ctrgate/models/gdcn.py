@@ -8,14 +8,13 @@ from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
-from ctrgate.features.layout import Layout
 from ctrgate.layers.cross import CrossNet, GatedCross
 from ctrgate.models.blocks import DeepAndCross, MlpConfig
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class GDCNConfig:
+class GDCNConfig(EveryField):
     """``c_{l+1} = x * (U_l c_l + b_l) * sigmoid(G_l c_l) + c_l`` (Wang et al., CIKM 2023, arXiv 2311.04635).
 
     With neither MLP it is GCN, with ``stacked_mlp`` GDCN-S, with ``parallel_mlp`` GDCN-P.
@@ -31,10 +30,6 @@ class GDCNConfig:
     """An MLP on the embeddings, beside the cross net."""
     stacked_mlp: MlpConfig | None = None
     """An MLP on what the cross net gives."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -10,16 +10,15 @@ from torch.nn import functional
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.layers.gated_units import SpatialGate
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.residual import Highway, ReZero
 from ctrgate.models.blocks import EqualWidths
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class GMLPConfig:
+class GMLPConfig(EveryField):
     """``x' = x + V (u * (W LN(v) + b))`` with ``[u, v] = gelu(U LN(x))`` (Liu et al., NeurIPS 2021, arXiv 2105.08050).
 
     Fields stand where the paper has tokens; the logit is linear in the last block's fields (ours).
@@ -31,10 +30,6 @@ class GMLPConfig:
     """Width of u and of v."""
     residual: Literal["plain", "rezero", "highway"] = "plain"
     """What stands between a block and the connection that skips it; the paper's is plain."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

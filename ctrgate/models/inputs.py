@@ -17,6 +17,7 @@ from ctrgate.features.layout import Layout
 __all__ = [
     "DenseRule",
     "Embedding",
+    "EveryField",
     "FusedRule",
     "History",
     "Inputs",
@@ -145,6 +146,14 @@ class Inputs:
 def every_field(layout: Layout, *, group: str = "", dim: int | None = None) -> tuple[Embedding, ...]:
     """One request for each field of the schema, in its order."""
     return tuple(Embedding(field=field.name, group=group, dim=dim) for field in layout.fields)
+
+
+class EveryField:
+    """Settings of a network that reads one embedding per field and no other."""
+
+    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
+        """One embedding per field."""
+        return every_field(layout)
 
 
 def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embedding | History]) -> Inputs:

@@ -9,21 +9,16 @@ from torch import Tensor, nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.models.blocks import EqualWidths, MlpConfig
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class IPNNConfig:
+class IPNNConfig(EveryField):
     """``logit = MLP([x, <x_f, x_g> for f < g])`` (Qu et al., ICDM 2016, arXiv 1611.00144)."""
 
     name: Literal["ipnn"] = "ipnn"
     mlp: MlpConfig = MlpConfig()
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

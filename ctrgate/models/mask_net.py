@@ -10,16 +10,15 @@ from torch import Tensor, nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.mask_block import MaskBlock
 from ctrgate.layers.mlp import Activation
 from ctrgate.models.blocks import MlpConfig, Widths
-from ctrgate.models.inputs import Embedding, Inputs, Share, every_field
+from ctrgate.models.inputs import EveryField, Inputs, Share
 
 
 @settings
-class MaskNetConfig:
+class MaskNetConfig(EveryField):
     """MaskNet (Wang et al., DLP-KDD 2021, arXiv 2102.07619), serial or parallel.
 
     The masks always read the raw embeddings; the blocks, or the first of a series, read the normalised ones.
@@ -40,10 +39,6 @@ class MaskNetConfig:
     """At the end of each block."""
     mlp: MlpConfig | None = None
     """What follows the blocks (usual with parallel ones); null for a linear layer."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

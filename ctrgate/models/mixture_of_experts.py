@@ -9,16 +9,15 @@ from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.layers.cross import CrossNet, MatrixCross
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.experts import ExpertGateConfig, Experts, NoisyTopKConfig, mix
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class MixtureOfExpertsConfig:
+class MixtureOfExpertsConfig(EveryField):
     """``logit = A sum_k g_k(x) E_k(x) + a`` (Shazeer et al., ICLR 2017, arXiv 1701.06538; other gates as they say)."""
 
     name: Literal["mixture_of_experts"] = "mixture_of_experts"
@@ -33,10 +32,6 @@ class MixtureOfExpertsConfig:
     """Rank of a cross expert's matrices; null for full ones."""
     gate: ExpertGateConfig = NoisyTopKConfig()
     """What chooses, from all embeddings."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

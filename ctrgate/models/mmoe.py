@@ -10,14 +10,13 @@ from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.experts import ExpertGateConfig, Experts, SoftmaxGateConfig, mix, sum_terms
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class MMoEConfig:
+class MMoEConfig(EveryField):
     """``logit_l = tower_l(sum_k g_lk(x) E_k(x))`` (Ma et al., KDD 2018)."""
 
     name: Literal["mmoe"] = "mmoe"
@@ -27,10 +26,6 @@ class MMoEConfig:
     """Each label's MLP upon its mixture."""
     gate: ExpertGateConfig = SoftmaxGateConfig()
     """Each label's gate."""
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
-from ctrgate.features.layout import Layout
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.experts import ExpertGateConfig, Experts, SoftmaxGateConfig, mix, sum_terms
-from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.models.inputs import EveryField, Inputs
 
 
 @settings
-class PLEConfig:
+class PLEConfig(EveryField):
     """Progressive layered extraction (Tang et al., RecSys 2020).
 
     On each level, label l mixes its own experts and the shared ones by its gate, and a shared gate mixes all experts
@@ -34,10 +33,6 @@ class PLEConfig:
     tower: MlpConfig = MlpConfig(hidden=(64,))
     """Each label's MLP upon its last mixture."""
     gate: ExpertGateConfig = SoftmaxGateConfig()
-
-    def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
-        """One embedding per field."""
-        return every_field(layout)
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""
