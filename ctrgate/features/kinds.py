@@ -280,6 +280,11 @@ def columns_read(feature: Feature, *, scoring: bool = False, log: bool = False) 
         feature: Any feature.
         scoring: Whether rows are scored.
         log: For histories that are built from the log: its columns, instead of those of the lists.
+
+    Example:
+        >>> position = Categorical(name="position", column="slot", when_scoring=1)
+        >>> columns_read(position), columns_read(position, scoring=True)
+        (('slot',), ())
     """
     if isinstance(feature, Categorical | Numeric | Bucketized):
         unknown = isinstance(feature, Categorical) and feature.unknown_when_scoring

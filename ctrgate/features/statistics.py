@@ -104,6 +104,11 @@ class Scaling:
 
     A constant number has scale 1. ``minmax`` is clipped to [0, 1], so that numbers outside the train range do not
     run away. A missing number becomes the train mean of the results, or the given fill value, transformed.
+
+    Example:
+        >>> scaling = Scaling.fit(Moments.of(np.array([0.0, 4.0])), transform="minmax", fill=None)
+        >>> pl.select(scaling.apply(pl.lit(pl.Series([1.0, None, 9.0])))).to_series().to_list()
+        [0.25, 0.5, 1.0]
     """
 
     transform: Transform

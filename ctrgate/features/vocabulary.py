@@ -33,6 +33,13 @@ class Vocabulary:
             - ``last_seen``: the number of the fit that saw it last
             - ``retired``: whether it keeps its row, but reads the unknown one
         type: What the values are.
+
+    Example:
+        >>> counts = pl.DataFrame({"value": ["b", "a", None, "c"], "count": [5, 5, 2, 1]})
+        >>> seen = Vocabulary.empty("string").grow(counts, encoding=VocabularyEncoding(min_count=2), fit=0)
+        >>> values = pl.Series(["a", "b", None, "c", "never seen"])
+        >>> pl.select(seen.ids(pl.lit(values), missing="value")).to_series().to_list()
+        [2, 3, 4, 1, 1]
     """
 
     entries: pl.DataFrame

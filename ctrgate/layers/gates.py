@@ -94,6 +94,10 @@ class InformationGate(nn.Module):
         - features: ``(B, D)``, what is gated
         - context: ``(B, D)``, the layer below
         - returns: ``(B, D)``
+
+    Example:
+        >>> InformationGate(3)(torch.ones(2, 3), torch.zeros(2, 3))[0].tolist()
+        [0.5, 0.5, 0.5]
     """
 
     slot: ClassVar[str] = "interaction"
@@ -162,6 +166,11 @@ class InstanceMask(nn.Module):
         - features: ``(B, N)``
         - context: ``(B, C)``
         - returns: ``(B, N)``
+
+    Example:
+        >>> mask = InstanceMask(feature_dim=6, context_dim=2, hidden_dim=4)
+        >>> mask(torch.ones(3, 6), torch.zeros(3, 2)).abs().sum().item()
+        0.0
     """
 
     slot: ClassVar[str] = "interaction"
@@ -194,6 +203,11 @@ class SqueezeExcitation(nn.Module):
     Shape:
         - fields: ``(B, F, D)``
         - returns: ``(B, F, D)``
+
+    Example:
+        >>> gate = SqueezeExcitation(3, activation="sigmoid")
+        >>> gate.factor(torch.zeros(2, 3, 5)).flatten(1)[0].tolist()
+        [0.5, 0.5, 0.5]
     """
 
     slot: ClassVar[str] = "field"
@@ -235,6 +249,12 @@ class PersonalGate(nn.Module):
         - features: ``(B, D)``
         - context: ``(B, C)``
         - returns: ``(B, D)``
+
+    Example:
+        >>> gate = PersonalGate(feature_dim=6, context_dim=2, hidden_dim=4, identity_start=True)
+        >>> features = torch.randn(3, 6)
+        >>> torch.equal(gate(features, torch.randn(3, 2)), features)
+        True
     """
 
     slot: ClassVar[str] = "field"

@@ -41,13 +41,13 @@ class ValueGate(nn.Module):
     def factor(self, ids: Tensor) -> Tensor:
         """The factors of some rows."""
         if self.closed:  # of the ids alone: a vocabulary may be far larger than a batch
-            open_ = self.soft_is_open(self.logits.detach()[ids]) | (ids == 0)
-            return open_.float() * self.open_factor
+            kept = self.stays(self.logits.detach()[ids]) | (ids == 0)
+            return kept.float() * self.open_factor
         return self.soft(self.logits[ids])
 
     def kept(self) -> Tensor:
         """Which rows stay: ``(V,)`` bool."""
-        kept = self.soft_is_open(self.logits.detach())
+        kept = self.stays(self.logits.detach())
         kept[0] = True
         return kept
 
@@ -67,8 +67,8 @@ class ValueGate(nn.Module):
         """The factors of logits while it searches."""
         raise NotImplementedError
 
-    def soft_is_open(self, logits: Tensor) -> Tensor:
-        """Which logits stay when it is closed."""
+    def stays(self, logits: Tensor) -> Tensor:
+        """Whether a row of each logit stays when the gate is closed."""
         return logits > 0
 
     def counted(self, logits: Tensor) -> Tensor:
@@ -86,6 +86,16 @@ class ContinuationGate(ValueGate):
     Args:
         num_rows: V.
         start: ``m_0``.
+
+    Example:
+        >>> gate = ContinuationGate(4)
+        >>> gate(torch.tensor([0, 3])).tolist()
+        [1.0, 1.0]
+        >>> with torch.no_grad():
+        ...     gate.logits[3] = -0.1
+        >>> gate.close()
+        >>> gate(torch.tensor([0, 3])).tolist(), gate.kept().tolist()
+        ([1.6065306663513184, 0.0], [True, True, True, False])
     """
 
     temperature: Tensor
@@ -121,7 +131,7 @@ class StraightThroughGate(ValueGate):
 
     def soft(self, logits: Tensor) -> Tensor:
         smooth = torch.sigmoid(logits)
-        return (logits > 0).float() + smooth - smooth.detach()
+        return self.stays(logits).float() + smooth - smooth.detach()
 
     def counted(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits)
@@ -155,7 +165,7 @@ class HardConcreteGate(ValueGate):
             concrete = torch.sigmoid(logits)
         return (concrete * (self.high - self.low) + self.low).clamp(0, 1)
 
-    def soft_is_open(self, logits: Tensor) -> Tensor:
+    def stays(self, logits: Tensor) -> Tensor:
         return logits >= 0
 
     def counted(self, logits: Tensor) -> Tensor:
