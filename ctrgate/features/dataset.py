@@ -140,8 +140,11 @@ class Splits:
     """The files of each split, where they are given."""
 
     train: Annotated[Places, Field(min_length=1)]
+    """Paths or globs."""
     valid: Places = ()
+    """Paths or globs; without any, every epoch is trained."""
     test: Places = ()
+    """Paths or globs."""
 
 
 def _needs_train(*shares: float) -> None:
@@ -176,8 +179,11 @@ class ByUser:
 
     by: Literal["user"] = "user"
     valid: Share = 0.1
+    """Share of the users."""
     test: Share = 0.1
+    """Share of the users."""
     seed: int = 0
+    """Of the hash: another seed is another split."""
 
     def __post_init__(self) -> None:
         _needs_train(self.valid, self.test)
@@ -189,8 +195,11 @@ class ByRatio:
 
     by: Literal["ratio"] = "ratio"
     valid: Share = 0.1
+    """Share of the rows."""
     test: Share = 0.1
+    """Share of the rows."""
     seed: int = 0
+    """Of the hash: another seed is another split."""
     allow_random: bool = False
     """Split rows with a timestamp at random all the same, although train then sees the future of valid and test."""
 
@@ -204,7 +213,9 @@ class ByOrder:
 
     by: Literal["order"] = "order"
     valid: Share = 0.1
+    """Share of the rows."""
     test: Share = 0.1
+    """Share of the rows."""
 
     def __post_init__(self) -> None:
         _needs_train(self.valid, self.test)

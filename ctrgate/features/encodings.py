@@ -39,6 +39,7 @@ class HashEncoding:
 
     kind: Literal["hash"] = "hash"
     num_buckets: int = Field(ge=1)
+    """Rows that values may fall on."""
     salt: str = ""
     """Changes the hash; the table's name by default."""
 
@@ -49,6 +50,7 @@ class IdentityEncoding:
 
     kind: Literal["identity"] = "identity"
     num_values: int = Field(ge=1)
+    """How many there are, 0 among them."""
 
 
 Encoding = Annotated[VocabularyEncoding | HashEncoding | IdentityEncoding, Discriminator("kind")]
@@ -69,6 +71,7 @@ class Boundaries:
 
     kind: Literal["boundaries"] = "boundaries"
     values: tuple[float, ...] = Field(min_length=1)
+    """Rising numbers; n of them make n + 1 buckets."""
 
     def __post_init__(self) -> None:
         if any(low >= high for low, high in zip(self.values, self.values[1:], strict=False)):

@@ -88,10 +88,13 @@ class Categorical(_OneColumn, _OneTable):
 
     kind: Literal["categorical"] = "categorical"
     name: Name
+    """Of the field; also of its table, unless ``share`` names another."""
     column: str = ""
     """The raw column; the feature's name by default."""
     encoding: Encoding = VocabularyEncoding()
+    """How values become rows of the table."""
     missing: Missing = "value"
+    """What a missing value reads: a row of its own, the unknown row, or zeros."""
     share: str = ""
     """Name of the table it reads, for features that share one; the feature's own name by default."""
     when_scoring: Value | None = None
@@ -110,9 +113,11 @@ class Numeric(_OneColumn):
 
     kind: Literal["numeric"] = "numeric"
     name: Name
+    """Of the field."""
     column: str = ""
     """The raw column; the feature's name by default."""
     transform: Transform = "standard"
+    """``(x - mean) / std``, ``sign(x) log(1 + |x|)``, ``(x - min) / (max - min)`` clipped to [0, 1], or ``x``."""
     fill: float | None = None
     """The raw number that stands for a missing one; by default the train mean, taken after the transform."""
     indicator: bool = False
@@ -127,10 +132,13 @@ class Bucketized(_OneColumn):
 
     kind: Literal["bucketized"] = "bucketized"
     name: Name
+    """Of the field and of its table."""
     column: str = ""
     """The raw column; the feature's name by default."""
     buckets: Buckets
+    """Where they begin and end."""
     missing: Missing = "value"
+    """What a missing number reads: a row of its own, the unknown row, or zeros."""
     when_scoring: float | None = None
     """A number read for every row that is scored."""
 
@@ -141,8 +149,11 @@ class Cross(_OneTable):
 
     kind: Literal["cross"] = "cross"
     name: Name
+    """Of the field; also of its table, unless ``share`` names another."""
     columns: tuple[str, ...] = Field(min_length=2)
+    """The raw columns that are combined."""
     encoding: Annotated[VocabularyEncoding | HashEncoding, Discriminator("kind")] = VocabularyEncoding()
+    """How combinations become rows of the table."""
     share: str = ""
     """Name of the table it reads; the feature's own name by default."""
 
@@ -153,6 +164,7 @@ class Bag(_OneColumn, _OneTable):
 
     kind: Literal["bag"] = "bag"
     name: Name
+    """Of the field; also of its table, unless ``share`` names another."""
     column: str = ""
     """A list column, or a string column with ``separator``; the feature's name by default."""
     columns: tuple[str, ...] = ()
@@ -160,7 +172,9 @@ class Bag(_OneColumn, _OneTable):
     separator: str = ""
     """What stands between the entries of a string column; an empty string is an empty bag."""
     encoding: Encoding = VocabularyEncoding()
+    """How entries become rows of the table."""
     pooling: Literal["sum", "mean"] = "mean"
+    """Whether the entries' vectors are added up or averaged."""
     share: str = ""
     """Name of the table it reads; the feature's own name by default."""
     drop: tuple[Value, ...] = ()
@@ -177,12 +191,15 @@ class WeightedBag(_OneColumn, _OneTable):
 
     kind: Literal["weighted_bag"] = "weighted_bag"
     name: Name
+    """Of the field; also of its table, unless ``share`` names another."""
     column: str = ""
     """A list column; the feature's name by default."""
     weights: str
     """The list column of weights, of the same length in every row."""
     encoding: Encoding = VocabularyEncoding()
+    """How entries become rows of the table."""
     pooling: Literal["sum", "mean"] = "sum"
+    """The weighted sum of the entries' vectors, or that divided by the sum of the weights."""
     share: str = ""
     """Name of the table it reads; the feature's own name by default."""
     drop: tuple[Value, ...] = ()
@@ -195,10 +212,13 @@ class CategoricalMember(_OneColumn):
 
     kind: Literal["categorical"] = "categorical"
     name: Name
+    """Of the member within its group."""
     column: str = ""
     """The raw column; the member's name by default."""
     encoding: Encoding = VocabularyEncoding()
+    """How values become rows of the table."""
     missing: Missing = "value"
+    """What a missing value reads: a row of its own, the unknown row, or zeros."""
     share: str = ""
     """Name of the table it reads, such as the target item's; ``GROUP/MEMBER`` by default."""
     drop: tuple[Value, ...] = ()
@@ -211,9 +231,11 @@ class NumericMember(_OneColumn):
 
     kind: Literal["numeric"] = "numeric"
     name: Name
+    """Of the member within its group."""
     column: str = ""
     """The raw column; the member's name by default."""
     transform: Transform = "standard"
+    """As of a numeric feature."""
     fill: float | None = None
     """The raw number that stands for a missing one; by default the train mean, taken after the transform."""
 
@@ -233,8 +255,11 @@ class SequenceFeature:
 
     kind: Literal["sequence"] = "sequence"
     name: Name
+    """Of the group."""
     members: tuple[Member, ...] = Field(min_length=1)
+    """Its columns, aligned: entry i of each belongs to event i."""
     max_length: int = Field(ge=1)
+    """Events that are kept, the last ones."""
     separator: str = ""
     """For string columns: what stands between the entries."""
     log: Log | None = None
@@ -263,9 +288,11 @@ class Vector(_OneColumn):
 
     kind: Literal["vector"] = "vector"
     name: Name
+    """Of the field."""
     column: str = ""
     """The raw column; the feature's name by default."""
     width: int = Field(ge=1)
+    """Numbers in each vector."""
 
 
 Feature = Annotated[

@@ -26,6 +26,7 @@ class AutoIntConfig:
 
     name: Literal["auto_int"] = "auto_int"
     num_layers: Annotated[int, Field(ge=1)] = 3
+    """Layers of attention, one upon the other: each adds an order of interactions."""
     attention_dim: Annotated[int, Field(ge=1)] = 64
     """Width of a field after a layer, all heads together."""
     num_heads: Annotated[int, Field(ge=1)] = 2
@@ -35,6 +36,7 @@ class AutoIntConfig:
     scaled: bool = True
     """Whether attention logits are divided by the root of a head's width."""
     residual: bool = True
+    """Whether what enters a layer is added to what attention found."""
     layer_norm: Literal["none", "before", "after"] = "none"
     """A layer norm before or after each layer's closing ReLU."""
     gate: Literal["none", "head", "element"] = "none"

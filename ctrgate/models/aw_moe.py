@@ -64,6 +64,7 @@ class AWMoEConfig(MatchedSettings):
 
     name: Literal["aw_moe"] = "aw_moe"
     num_experts: Count = 4
+    """MLPs that each give a logit."""
     mlp: MlpConfig = MlpConfig(hidden=(512, 256), batch_norm=False)
     """Each expert."""
     gate: Annotated[BehavioursConfig | TargetConfig, Discriminator("name")] = BehavioursConfig()
@@ -73,7 +74,9 @@ class AWMoEConfig(MatchedSettings):
     attention_hidden: Widths = (80, 40)
     """Of the input's activation unit, as in DIN."""
     attention_activation: Literal["sigmoid", "relu", "gelu", "silu", "tanh"] = "sigmoid"
+    """Of that unit's hidden layers."""
     attention_normalisation: Literal["none", "softmax", "scaled_softmax"] = "none"
+    """Of its activation over a history, as DIN's ``normalisation``."""
     sequence_dropout: Share = 0.0
     """On each interest."""
 

@@ -28,9 +28,13 @@ class MlpConfig:
     """One MLP: widths, and what each block holds."""
 
     hidden: Widths = (400, 400, 400)
+    """Width of each hidden layer."""
     activation: Activation | GatedUnit = "relu"
+    """Of each hidden layer; ``glu``, ``swiglu`` and ``geglu`` are units with a gate of their own."""
     dropout: Share = 0.0
+    """Share of each hidden layer that is dropped in training."""
     batch_norm: bool = True
+    """Whether each hidden layer is normalised over the batch, before its activation."""
 
     @property
     def plain_activation(self) -> Activation:

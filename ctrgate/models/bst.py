@@ -35,6 +35,7 @@ class BSTConfig(MatchedSettings):
     mlp: MlpConfig = MlpConfig(hidden=(1024, 512, 256), activation="leaky_relu")
     """On everything; LeakyReLU is the paper's."""
     num_layers: Count = 1
+    """Transformer layers; 1 in the paper."""
     num_heads: Count = 1
     """Divides the width of the group's members together; 8 in the paper."""
     hidden: Count | None = None

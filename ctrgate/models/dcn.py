@@ -19,6 +19,7 @@ class DCNConfig(EveryField):
 
     name: Literal["dcn"] = "dcn"
     num_cross_layers: Annotated[int, Field(ge=1)] = 3
+    """L: crosses of up to L + 1 fields."""
     parallel_mlp: MlpConfig | None = MlpConfig()
     """The MLP beside the cross net; null for the cross net alone."""
 

@@ -22,6 +22,7 @@ class DCNv2Config(EveryField):
 
     name: Literal["dcn_v2"] = "dcn_v2"
     num_cross_layers: Annotated[int, Field(ge=1)] = 3
+    """L: crosses of up to L + 1 fields."""
     rank: Annotated[int, Field(ge=1)] | None = None
     """Rank of the cross matrices; null for full ones."""
     parallel_mlp: MlpConfig | None = None

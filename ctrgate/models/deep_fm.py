@@ -20,6 +20,7 @@ class DeepFMConfig:
 
     name: Literal["deep_fm"] = "deep_fm"
     mlp: MlpConfig = MlpConfig()
+    """On the flat embedding, beside the FM."""
 
     def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
         """One embedding and one weight (per label) for each field."""

@@ -23,6 +23,7 @@ class DINConfig(MatchedSettings):
 
     name: Literal["din"] = "din"
     mlp: MlpConfig = MlpConfig(hidden=(200, 80))
+    """On the embeddings and the interests, side by side."""
     attention_hidden: Widths = (80, 40)
     """Of the activation unit."""
     attention_activation: Literal["sigmoid", "relu", "gelu", "silu", "tanh"] = "sigmoid"

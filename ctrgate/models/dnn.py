@@ -18,6 +18,7 @@ class DNNConfig(EveryField):
 
     name: Literal["dnn"] = "dnn"
     mlp: MlpConfig = MlpConfig()
+    """On the flat embedding."""
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

@@ -18,7 +18,9 @@ class DualMLPConfig(EveryField):
 
     name: Literal["dual_mlp"] = "dual_mlp"
     mlp1: MlpConfig = MlpConfig()
+    """The first stream."""
     mlp2: MlpConfig = MlpConfig(hidden=(400,))
+    """The second stream."""
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

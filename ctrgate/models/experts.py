@@ -41,6 +41,7 @@ class NoisyTopKConfig:
 
     name: Literal["noisy_top_k"] = "noisy_top_k"
     num_chosen: Count = 2
+    """k, experts that take part in a row."""
     importance: NotNegative = 0.1
     """Weight of the term on the sums of weights."""
     load: NotNegative = 0.1
@@ -59,10 +60,13 @@ class DenseToSparseConfig:
 
     name: Literal["dense_to_sparse"] = "dense_to_sparse"
     num_chosen: Count = 2
+    """k, experts that take part in a row in the end."""
     hidden: Count = 32
     """Width of the gate's hidden layer."""
     hottest: Positive = 2.0
+    """The temperature at the start."""
     coldest: Positive = 0.3
+    """The temperature after ``anneal_steps``."""
     anneal_steps: Count = 1_000
     """Steps of training until only the best take part."""
 
@@ -85,6 +89,7 @@ class DSelectKConfig:
 
     name: Literal["dselect_k"] = "dselect_k"
     num_chosen: Count = 2
+    """k, selectors; two may settle on one expert."""
     gamma: Positive = 1.0
     """Width of the smooth step."""
     entropy: NotNegative = 1e-3

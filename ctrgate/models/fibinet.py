@@ -33,6 +33,7 @@ class FiBiNETConfig:
     excitation: Literal["relu", "sigmoid"] = "relu"
     """The gate's last activation; relu may close a field for good."""
     mlp: MlpConfig = MlpConfig()
+    """On the products of the fields as they are and of the gated ones."""
 
     def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
         """One embedding and one weight (per label) for each field."""

@@ -28,13 +28,17 @@ class FinalMLPConfig:
 
     name: Literal["final_mlp"] = "final_mlp"
     mlp1: MlpConfig = MlpConfig(hidden=(400, 400, 400))
+    """The first stream, without an output layer of its own."""
     mlp2: MlpConfig = MlpConfig(hidden=(400,))
+    """The second stream."""
     gated: bool = True
     """Whether the streams have feature gates at all."""
     gate1_context: tuple[str, ...] = ()
     """Fields that decide the first stream's gate."""
     gate2_context: tuple[str, ...] = ()
+    """Fields that decide the second stream's gate."""
     gate_hidden: Annotated[int, Field(ge=1)] = 800
+    """Width of each gate's hidden layer."""
     num_heads: Annotated[int, Field(ge=1)] = 1
     """Heads of the bilinear fusion; divides the last width of both streams."""
 

@@ -32,6 +32,7 @@ class FinalNetConfig(EveryField):
     residual: Literal["concat", "sum"] = "concat"
     """How a layer joins its second half to the product of both."""
     block1: MlpConfig = MlpConfig(hidden=(400, 400))
+    """The first block; its MLP's layers are factorised interactions."""
     block2: MlpConfig | None = MlpConfig(hidden=(400,))
     """The second block, on the plain fields; null for 1B."""
 

@@ -22,6 +22,7 @@ class GDCNConfig(EveryField):
 
     name: Literal["gdcn"] = "gdcn"
     num_cross_layers: Annotated[int, Field(ge=1)] = 3
+    """L: crosses of up to L + 1 fields."""
     rank: Annotated[int, Field(ge=1)] | None = None
     """Rank of the cross and gate matrices (not in the paper); null for full ones."""
     bias_start: Literal["uniform", "zero"] = "uniform"

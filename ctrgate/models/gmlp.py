@@ -26,6 +26,7 @@ class GMLPConfig(EveryField):
 
     name: Literal["gmlp"] = "gmlp"
     num_blocks: Annotated[int, Field(ge=1)] = 3
+    """Blocks, each with its gate over fields."""
     hidden_dim: Annotated[int, Field(ge=1)] = 64
     """Width of u and of v."""
     residual: Literal["plain", "rezero", "highway"] = "plain"

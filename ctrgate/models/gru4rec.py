@@ -26,6 +26,7 @@ class GRU4RecConfig(NextItemSettings):
 
     name: Literal["gru4rec"] = "gru4rec"
     num_layers: Annotated[int, Field(ge=1)] = 1
+    """GRUs, one upon the other."""
     hidden: Annotated[int, Field(ge=1)] = 128
     """Width of the GRU's states."""
     dropout: Share = 0.3

@@ -32,6 +32,7 @@ class HGRNConfig(NextItemSettings):
     hidden: Annotated[int, Field(ge=1)] | None = None
     """Width within the gated unit; None for 8/3 of the tables', which has the parameters of an MLP of four times."""
     unit: Literal["glu", "swiglu", "geglu"] = "swiglu"
+    """The gated unit: its gate is a sigmoid, a SiLU or a GELU."""
     dropout: Share = 0.2
     """On what enters, and on what each part of a block adds."""
 

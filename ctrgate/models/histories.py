@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
@@ -24,7 +23,7 @@ __all__ = ["HistoryGroup", "Interests", "MatchedSettings", "history_groups", "ma
 class MatchedSettings:
     """What the settings of every network have that matches histories with what is shown."""
 
-    targets: Mapping[str, str] = Field(default_factory=dict)
+    targets: Mapping[str, str] = field(default_factory=dict)
     """``GROUP/MEMBER: field`` where the field that a member is matched with is not the one that shares its table."""
 
     def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:

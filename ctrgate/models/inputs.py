@@ -47,12 +47,15 @@ class FusedRule:
 
     name: Literal["fused"] = "fused"
     learning_rate: Positive = 0.05
+    """Of row-wise Adagrad."""
     eps: Positive = 1e-8
+    """Added to the root of a row's sum of squares."""
     l2: NotNegative = 0.0
     """Lambda of ``lambda / 2 * mean over rows of |looked-up vectors|^2``, added to the loss."""
     decay: Share = 0.0
     """Share by which whole tables shrink at each ``decay_every`` steps; touches every row."""
     decay_every: Annotated[int, Field(ge=1)] = 100
+    """Steps between two decays; of no meaning where ``decay`` is 0."""
 
 
 @settings
@@ -60,10 +63,13 @@ class TablesConfig:
     """Embedding tables: width, start, and the rule that trains them."""
 
     dim: Annotated[int, Field(ge=1)] = 16
+    """Width of every vector that ``dims`` does not name."""
     dims: Mapping[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Widths of single fields (after FDO, say); the others have ``dim``."""
     init_std: NotNegative = 1e-4
+    """Standard deviation of the normal start."""
     rule: Annotated[DenseRule | FusedRule, Discriminator("name")] = FusedRule()
+    """How tables are trained."""
     dropout: Share = 0.0
     """Dropout on looked-up vectors."""
     unknown_share: Share = 0.0

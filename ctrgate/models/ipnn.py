@@ -19,6 +19,7 @@ class IPNNConfig(EveryField):
 
     name: Literal["ipnn"] = "ipnn"
     mlp: MlpConfig = MlpConfig()
+    """On the embeddings and all inner products."""
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

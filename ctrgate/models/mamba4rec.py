@@ -25,11 +25,15 @@ class Mamba4RecConfig(NextItemSettings):
 
     name: Literal["mamba4rec"] = "mamba4rec"
     num_layers: Annotated[int, Field(ge=1)] = 1
+    """Layers, each Mamba and a feed-forward part."""
     state_dim: Annotated[int, Field(ge=1)] = 32
+    """N, the numbers that each channel remembers."""
     conv_width: Annotated[int, Field(ge=1)] = 4
+    """Events that the convolution before the scan sees."""
     expand: Annotated[int, Field(ge=1)] = 2
     """Channels of Mamba by the item's width."""
     dropout: Share = 0.2
+    """On what enters, and on what each part of a layer adds."""
 
     def encoder(self, *, dim: int) -> nn.Module:
         """The layers."""

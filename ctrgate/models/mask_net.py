@@ -26,6 +26,7 @@ class MaskNetConfig(EveryField):
 
     name: Literal["mask_net"] = "mask_net"
     structure: Literal["serial", "parallel"] = "parallel"
+    """Whether each block reads the one before it, or all read the embeddings and lie side by side."""
     blocks: Widths = (64, 64, 64)
     """Width of each block."""
     mask_ratio: Annotated[float, Field(gt=0)] = 1.0
@@ -35,6 +36,7 @@ class MaskNetConfig(EveryField):
     block_norm: bool = True
     """A layer norm in each block."""
     activation: Activation = "relu"
+    """Of each block; ``mlp`` has its own."""
     dropout: Share = 0.0
     """At the end of each block."""
     mlp: MlpConfig | None = None

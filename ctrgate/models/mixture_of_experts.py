@@ -22,6 +22,7 @@ class MixtureOfExpertsConfig(EveryField):
 
     name: Literal["mixture_of_experts"] = "mixture_of_experts"
     num_experts: Annotated[int, Field(ge=1)] = 8
+    """K, among which the gate chooses."""
     expert: Literal["mlp", "cross"] = "mlp"
     """What an expert is: an MLP, or a cross net of DCNv2."""
     mlp: MlpConfig = MlpConfig(hidden=(128, 64))

@@ -21,7 +21,9 @@ class MMoEConfig(EveryField):
 
     name: Literal["mmoe"] = "mmoe"
     num_experts: Annotated[int, Field(ge=1)] = 8
+    """Experts that all labels share."""
     expert: MlpConfig = MlpConfig(hidden=(512, 256, 128))
+    """Each expert, without an output layer."""
     tower: MlpConfig = MlpConfig(hidden=(64,))
     """Each label's MLP upon its mixture."""
     gate: ExpertGateConfig = SoftmaxGateConfig()

@@ -26,13 +26,17 @@ class PLEConfig(EveryField):
 
     name: Literal["ple"] = "ple"
     num_levels: Annotated[int, Field(ge=1)] = 2
+    """Levels of experts, one upon the other."""
     num_own_experts: Annotated[int, Field(ge=1)] = 2
     """Per label."""
     num_shared_experts: Annotated[int, Field(ge=1)] = 2
+    """On each level."""
     expert: MlpConfig = MlpConfig(hidden=(256, 128))
+    """Each expert, on every level."""
     tower: MlpConfig = MlpConfig(hidden=(64,))
     """Each label's MLP upon its last mixture."""
     gate: ExpertGateConfig = SoftmaxGateConfig()
+    """Each gate, of labels and shared."""
 
     def build(self, inputs: Inputs) -> nn.Module:
         """The network."""

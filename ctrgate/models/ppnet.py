@@ -28,9 +28,11 @@ class PPNetConfig:
 
     name: Literal["ppnet"] = "ppnet"
     mlp: MlpConfig = MlpConfig()
+    """The network whose layers are gated."""
     gate_context: tuple[str, ...] = ()
     """Fields that say whom and what a row is about: user, item, author."""
     gate_hidden: Annotated[int, Field(ge=1)] = 64
+    """Width of each gate's hidden layer."""
     embedding_gate: bool = True
     """Whether the embeddings pass a gate before the first layer."""
 

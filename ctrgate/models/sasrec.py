@@ -34,6 +34,7 @@ class SASRecConfig(NextItemSettings):
 
     name: Literal["sasrec"] = "sasrec"
     num_layers: Annotated[int, Field(ge=1)] = 2
+    """L, blocks of attention and a feed-forward part."""
     num_heads: Annotated[int, Field(ge=1)] = 1
     """Divides the tables' width."""
     hidden: Annotated[int, Field(ge=1)] | None = None

@@ -33,14 +33,19 @@ class SIGMAConfig(NextItemSettings):
     name: Literal["sigma"] = "sigma"
     causal: ClassVar[bool] = False
     variant: Literal["paper", "released_code"] = "paper"
+    """The network of the paper, or of the authors' code."""
     num_layers: Annotated[int, Field(ge=1)] = 1
+    """Layers, each of both directions."""
     num_kept: Annotated[int, Field(ge=0)] = 5
     """Events at the end that are not flipped."""
     state_dim: Annotated[int, Field(ge=1)] = 32
+    """N, the numbers that each of Mamba's channels remembers."""
     conv_width: Annotated[int, Field(ge=1)] = 4
+    """Events that Mamba's own convolution sees."""
     expand: Annotated[int, Field(ge=1)] = 2
     """Channels of Mamba by the item's width."""
     dropout: Share = 0.2
+    """On what enters, and on what each part of a layer adds."""
 
     @property
     def sees_padding(self) -> bool:

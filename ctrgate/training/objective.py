@@ -74,6 +74,7 @@ class NextItemConfig:
 
     name: Literal["next_item"] = "next_item"
     loss: Annotated[SoftmaxConfig | SampledSoftmaxConfig | GbceConfig, Discriminator("name")] = SoftmaxConfig()
+    """What the target competes with: all items, or a sample of them."""
     positions: Literal["all", "last"] = "all"
     """Whether each item of a history is predicted from those before it in one pass (causal networks only), or one item
     per pass from what comes before it."""

@@ -59,11 +59,13 @@ class TrainSettings:
     monitor: Monitor | None = None
     """What is to improve on valid: by default AUC for clicks, NDCG at the first cutoff for the next item."""
     min_improvement: NotNegative = 1e-6
+    """How much better than the best before an epoch must be to count as improvement."""
     strikes: Count = 2
     """Epochs in a row without improvement that end training."""
     learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Every learning rate is multiplied by this after an epoch without improvement."""
     min_learning_rate: Positive = 1e-6
+    """No learning rate falls below this."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints within an epoch; one is always written at its end."""
     buffer_row_groups: Count = 8
