@@ -9,8 +9,9 @@ GPU ?= 0
 JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-gpu$(GPU)
+DOCS := .venv-docs
 
-.PHONY: setup demo test lint test-slow test-gpu bench bench-check reproduce-frappe clean
+.PHONY: setup demo test lint test-slow test-gpu bench bench-check reproduce-frappe docs clean
 
 setup: $(READY)
 
@@ -66,5 +67,16 @@ bench-check: setup
 reproduce-frappe: setup
 	$(BIN)/python -m benchmarks.reproduce_frappe
 
+# build/docs/site/index.html: the pages of docs/ with a reference made of the code. Packages come from the index once;
+# building and reading ask for no network.
+docs: setup $(DOCS)/.ready
+	$(BIN)/python -m docs.site
+	PYTHONPATH=$(CURDIR) $(DOCS)/bin/zensical build --strict --config-file build/docs/mkdocs.yml
+
+$(DOCS)/.ready: docs/site/requirements.lock
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(DOCS) build demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
