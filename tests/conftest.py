@@ -9,6 +9,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import datetime
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,6 +104,34 @@ def raw_rows(num_rows: int, *, seed: int) -> pl.DataFrame:
             "buy": random.integers(2, size=num_rows),
         }
     )
+
+
+def clicked_rows(num_rows: int) -> pl.DataFrame:
+    """The table that README and documents speak of; half of the users like phones, and shoes are liked."""
+    random = np.random.default_rng(0)
+    users = random.integers(40, size=num_rows)
+    tags = [[["sale", "shoes", "new"][tag] for tag in range(3) if random.random() < 0.4] for _ in range(num_rows)]
+    devices = random.choice(["phone", "desktop"], size=num_rows)
+    logits = np.where((users % 2 == 0) == (devices == "phone"), 0.5, -2.0) + np.array(["shoes" in of for of in tags])
+    start = datetime.datetime(2025, 1, 1)
+    return pl.DataFrame(
+        {
+            "user_id": users,
+            "item_id": [f"a{item}" for item in random.integers(25, size=num_rows)],
+            "device": devices,
+            "tags": tags,
+            "price": np.where(random.random(num_rows) < 0.1, None, random.lognormal(3, 1, size=num_rows)).tolist(),
+            "shown_at": [start + datetime.timedelta(minutes=5 * row) for row in range(num_rows)],
+            "clicked": (random.random(num_rows) < 1 / (1 + np.exp(-logits))).astype(int),
+        },
+        schema_overrides={"price": pl.Float64},
+    )
+
+
+@pytest.fixture(scope="session")
+def clicks() -> Callable[[int], pl.DataFrame]:
+    """So many rows of the documents' table."""
+    return clicked_rows
 
 
 @pytest.fixture(scope="session")

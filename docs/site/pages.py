@@ -11,6 +11,7 @@ from typing import Any
 
 from ctrgate.config import to_yaml
 from ctrgate.errors import ConfigError
+from docs.site.blocks import without_marks
 from docs.site.generated import DOCS, MARKS, section_pages
 from docs.site.sections import sections
 
@@ -19,7 +20,6 @@ __all__ = ["compose", "navigation", "page"]
 ROOT = DOCS.parent
 SITE = DOCS / "site"
 MARK = re.compile(r"^<!-- (?P<mark>\w+)(?:: (?P<of>\S+))? -->$", flags=re.MULTILINE)
-FENCE = re.compile(r"^( *)(```+)([\w-]+) .*$", flags=re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 
 ORDER = {
@@ -57,8 +57,7 @@ def page(text: str, *, place: str) -> str:
         place: Its path below ``docs/``.
     """
     text = MARK.sub(lambda found: _replaced(found, place=place), text)
-    text = FENCE.sub(r"\1\2\3", text)  # what stands after the language is for the tests
-    return LINK.sub(lambda found: _linked(found, place=place), text)
+    return LINK.sub(lambda found: _linked(found, place=place), without_marks(text))
 
 
 def navigation(pages: Iterable[str]) -> list[dict[str, Any]]:
