@@ -23,16 +23,25 @@ MARK = re.compile(r"^<!-- (?P<mark>\w+)(?:: (?P<of>\S+))? -->$", flags=re.MULTIL
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 
 ORDER = {
-    "Start": ["index.md", "quick_start.md", "adding.md", "coming_from.md"],
+    "Start": ["index.md", "quick_start.md", "coming_from.md"],
     "Guides": [
         *("daily.md", "operations.md", "scale.md", "tuning.md", "tracking.md", "validation.md", "comparison.md"),
         *("promotion.md", "scoring.md", "calibration.md", "selection.md", "reproduction.md"),
     ],
     "Models": ["models/index.md"],
-    "Reference": ["reference/run_file.md", "reference/features.md", "reference/splits.md", "reference/networks.md"],
+    "Reference": [
+        *("reference/run_file.md", "reference/features.md", "reference/splits.md", "reference/networks.md"),
+        "artifact.md",
+    ],
     "Measurements": ["reproductions.md", "performance.md"],
+    "Development": [
+        *("architecture.md", "adding.md", "python/contracts.md", "python/features.md", "python/layers.md"),
+        *("python/models.md", "contributing.md", "changelog.md"),
+    ],
 }
 """The parts of the site and the pages that begin each; a page that is not named comes after them (``_part_of``)."""
+ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+"""Pages that lie where code hosts look for them."""
 
 
 def compose(into: Path) -> None:
@@ -42,22 +51,27 @@ def compose(into: Path) -> None:
     for place, text in pages.items():
         target = into / "pages" / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page(text, place=place), encoding="utf-8")
+        target.write_text(text, encoding="utf-8")
     for folder in (DOCS / "figures", SITE / "assets"):
         shutil.copytree(folder, into / "pages" / folder.name)
     inherited = {"INHERIT": os.path.relpath(SITE / "mkdocs.yml", into), "nav": navigation(pages)}
     (into / "mkdocs.yml").write_text(to_yaml(inherited), encoding="utf-8")
 
 
-def page(text: str, *, place: str) -> str:
+def page(text: str, *, source: str) -> str:
     """A page with its marks replaced, and fences and links as the site has them.
 
     Args:
         text: As it is in the repository.
-        place: Its path below ``docs/``.
+        source: Where, from the repository's root.
     """
-    text = MARK.sub(lambda found: _replaced(found, place=place), text)
-    return LINK.sub(lambda found: _linked(found, place=place), without_marks(text))
+    text = MARK.sub(lambda found: _replaced(found, place=_place(source)), text)
+    return LINK.sub(lambda found: _linked(found, source=source), without_marks(text))
+
+
+def _place(source: str) -> str:
+    """Where a file of the repository is among the site's pages."""
+    return ROOT_PAGES.get(source) or source.removeprefix("docs/")
 
 
 def navigation(pages: Iterable[str]) -> list[dict[str, Any]]:
@@ -78,14 +92,14 @@ def navigation(pages: Iterable[str]) -> list[dict[str, Any]]:
 
 def _part_of(place: str) -> str:
     """Where a page belongs that no order names."""
-    folders = {"models": "Models", "reference": "Reference"}
-    single = {"artifact.md": "Reference", "architecture.md": "Reference"}
-    return single.get(place) or folders.get(PurePosixPath(place).parts[0], "Guides")
+    return {"models": "Models", "reference": "Reference"}.get(PurePosixPath(place).parts[0], "Guides")
 
 
 def _written() -> Iterator[tuple[str, str]]:
-    for path in sorted(DOCS.rglob("*.md")):
-        yield path.relative_to(DOCS).as_posix(), path.read_text(encoding="utf-8")
+    """The pages that are written by hand, with their place."""
+    for path in [*(ROOT / name for name in ROOT_PAGES), *sorted(DOCS.rglob("*.md"))]:
+        source = path.relative_to(ROOT).as_posix()
+        yield _place(source), page(path.read_text(encoding="utf-8"), source=source)
 
 
 def _replaced(found: re.Match[str], *, place: str) -> str:
@@ -94,14 +108,15 @@ def _replaced(found: re.Match[str], *, place: str) -> str:
     return MARKS[found["mark"]](found["of"] or "", place)
 
 
-def _linked(found: re.Match[str], *, place: str) -> str:
-    """A link within ``docs/`` as it is; one to another file of the repository as that file's path."""
-    to = found["to"]
+def _linked(found: re.Match[str], *, source: str) -> str:
+    """A link to another page as the site has it; one to any other file of the repository as that file's path."""
+    text, to = found["text"], found["to"]
     if "://" in to or to.startswith("mailto:"):
         return found[0]
-    target = os.path.normpath(os.path.join("docs", PurePosixPath(place).parent, to))
-    if target.startswith("docs/"):
-        return found[0]
+    target = os.path.normpath(os.path.join(PurePosixPath(source).parent, to))
+    if target in ROOT_PAGES or target.startswith("docs/"):
+        way = os.path.relpath(_place(target), PurePosixPath(_place(source)).parent)
+        return f"[{text}]({way}{found['anchor'] or ''})"
     if not (ROOT / target).exists():
-        raise ConfigError(f"{place}: the link {to} leads nowhere")
-    return f"`{target}`" if found["text"].strip("`") in (target, to, Path(to).name) else f"{found['text']} (`{target}`)"
+        raise ConfigError(f"{source}: the link {to} leads nowhere")
+    return f"`{target}`" if text.strip("`") in (target, to, Path(to).name) else f"{text} (`{target}`)"

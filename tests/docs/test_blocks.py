@@ -22,7 +22,7 @@ from docs.site.sections import sections
 from docs.site.settings import classes_in
 
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "serving/README.md", *DOCS.rglob("*.md")])
-NOT_OURS = {"pip", "mlflow", "source", "git", "ray", "kubectl", "docker", "export", "cd"}
+NOT_OURS = {"pip", "mlflow", "source", "git", "ray", "systemctl", "kubectl", "docker", "export", "cd"}
 """Programs that are not looked into; after ``--`` of Ray's comes a command that is."""
 
 

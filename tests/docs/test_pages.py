@@ -38,7 +38,7 @@ def test_a_new_page_finds_its_part_without_being_told() -> None:
 
 
 def test_what_stands_after_a_fence_s_language_is_for_the_tests_alone() -> None:
-    text = page("```sh run\nctrgate doctor\n```\n\n  ```yaml run.yaml\n  a: 1\n  ```\n```text\n", place="a.md")
+    text = page("```sh run\nctrgate doctor\n```\n\n  ```yaml run.yaml\n  a: 1\n  ```\n```text\n", source="docs/a.md")
     assert text == "```sh\nctrgate doctor\n```\n\n  ```yaml\n  a: 1\n  ```\n```text\n"
 
 
@@ -49,13 +49,21 @@ def test_what_stands_after_a_fence_s_language_is_for_the_tests_alone() -> None:
         ("[x](https://example.com/a.md)", "[x](https://example.com/a.md)"),
         ("[the demo](../configs/experiments/demo.yaml)", "the demo (`configs/experiments/demo.yaml`)"),
         ("[`configs/experiments/demo.yaml`](../configs/experiments/demo.yaml)", "`configs/experiments/demo.yaml`"),
+        ("[to change it](../CONTRIBUTING.md#tests)", "[to change it](contributing.md#tests)"),
         ("![a figure](figures/cross_depth.svg)", "![a figure](figures/cross_depth.svg)"),
     ],
 )
 def test_a_link_out_of_the_documents_is_told_as_a_path(link: str, told: str) -> None:
-    assert page(link, place="a.md") == told
+    assert page(link, source="docs/a.md") == told
+
+
+def test_pages_at_the_root_find_the_others() -> None:
+    assert (
+        page("[days](docs/daily.md) [m](docs/models/fm.md)", source="CONTRIBUTING.md")
+        == "[days](daily.md) [m](models/fm.md)"
+    )
 
 
 def test_a_link_out_of_the_documents_that_leads_nowhere_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"demos\.yaml leads nowhere"):
-        page("[the demo](../../configs/experiments/demos.yaml)", place="models/a.md")
+        page("[the demo](../../configs/experiments/demos.yaml)", source="docs/models/a.md")

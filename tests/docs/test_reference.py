@@ -24,7 +24,7 @@ from docs.site.settings import anchor, settings_of, table, tag_of
 def pages() -> dict[str, str]:
     """The pages that hold settings, as the builder gets them."""
     written = {f"reference/{path.name}": path.read_text() for path in (DOCS / "reference").glob("*.md")}
-    return {place: page(text, place=place) for place, text in {**written, **section_pages()}.items()}
+    return {place: page(text, source=f"docs/{place}") for place, text in written.items()} | section_pages()
 
 
 def test_every_section_has_its_line_with_a_purpose_and_its_readers(pages: dict[str, str]) -> None:
@@ -57,7 +57,7 @@ def test_no_two_tables_share_an_anchor() -> None:
 def test_a_network_s_own_table_stands_wherever_its_mark_does() -> None:
     for cls in networks():
         name = (tag_of(cls) or ("", ""))[1]
-        text = page(f"# Title\n\n<!-- settings: {name} -->\n", place=f"models/{name}.md")
+        text = page(f"# Title\n\n<!-- settings: {name} -->\n", source=f"docs/models/{name}.md")
         assert text == f"# Title\n\n{table(cls, link=link_from(f'models/{name}.md'))}\n"
     assert link_from("models/ple.md")(DSelectKConfig) == "../reference/networks.md#DSelectKConfig"
     assert link_from("reference/features.md")(Bag) == "#Bag"
@@ -65,9 +65,9 @@ def test_a_network_s_own_table_stands_wherever_its_mark_does() -> None:
 
 def test_a_mark_that_names_nothing_is_an_error() -> None:
     with pytest.raises(ConfigError, match="final_mpl"):
-        page("<!-- settings: final_mpl -->", place="models/final_mlp.md")
+        page("<!-- settings: final_mpl -->", source="docs/models/final_mlp.md")
     with pytest.raises(ConfigError, match="setting"):
-        page("<!-- setting: final_mlp -->", place="models/final_mlp.md")
+        page("<!-- setting: final_mlp -->", source="docs/models/final_mlp.md")
 
 
 @settings
