@@ -40,6 +40,18 @@ ORDER = {
     ],
 }
 """The parts of the site and the pages that begin each; a page that is not named comes after them (``_part_of``)."""
+LABELS = {
+    "index.md": "Home",
+    "daily.md": "Every day",
+    "scale.md": "Several workers",
+    "tuning.md": "Search",
+    "calibration.md": "Calibration",
+    "selection.md": "Selection",
+    "reproduction.md": "Reproduction",
+    "models/index.md": "Overview",
+    "reference/networks.md": "Networks",
+}
+"""What the navigation calls a page whose own title is longer, or says less beside the others."""
 ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Pages that lie where code hosts look for them."""
 
@@ -87,7 +99,11 @@ def navigation(pages: Iterable[str]) -> list[dict[str, Any]]:
         parts[_part_of(place)].append(place)
     if own:
         parts["Reference"][0:1] = [{"Run file": [*parts["Reference"][:1], *own]}]
-    return [{part: places} for part, places in parts.items() if places]
+    return [{part: [_labelled(place) for place in places]} for part, places in parts.items() if places]
+
+
+def _labelled(place: Any) -> Any:
+    return {LABELS[place]: place} if isinstance(place, str) and place in LABELS else place
 
 
 def _part_of(place: str) -> str:

@@ -34,6 +34,8 @@ def faults(block: Block) -> Iterator[str]:
     """What is wrong with a block as far as that can be told without running it."""
     if block.language == "text":
         yield from ["a block of text has no mark"] if block.mark else []
+    elif block.language == "mermaid":
+        yield "would be drawn by a script from elsewhere; draw it in text, or as a figure"
     elif not block.language:
         yield "has no language; text is for what is no code"
     elif block.reason is not None:
@@ -152,6 +154,7 @@ def test_every_command_in_a_sentence_names_what_there_is(path: Path) -> None:
     ("block", "fault"),
     [
         ("```\nx\n```", "has no language; text is for what is no code"),
+        ("```mermaid\na --> b\n```", "would be drawn by a script from elsewhere; draw it in text, or as a figure"),
         ("```sh\nctrgate train a.yaml\n```", "'' is no mark; docs/site/blocks.py has them"),
         ("```sh not-run:\nctrgate train a.yaml\n```", "not-run: needs its reason"),
         ("```sh not-run: takes hours\nctrgate trian a.yaml\n```", "ctrgate trian: no such verb"),

@@ -87,7 +87,7 @@ def run(block: Block) -> None:
                 subprocess.run([sys.executable if python else program, *arguments], check=True)
 
 
-@pytest.mark.parametrize("path", pages())
+@pytest.mark.parametrize("path", list(pages()))
 def test_the_examples_of_a_page_run(path: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(world, tmp_path / "work")
     monkeypatch.chdir(tmp_path / "work")

@@ -34,7 +34,11 @@ def test_every_page_is_in_the_navigation_once(tmp_path: Path) -> None:
 def test_a_new_page_finds_its_part_without_being_told() -> None:
     parts = {part: pages for entry in navigation(["models/zeta.md", "models/alpha.md", "new.md", "index.md"])
              for part, pages in entry.items()}  # fmt: skip
-    assert parts == {"Start": ["index.md"], "Guides": ["new.md"], "Models": ["models/alpha.md", "models/zeta.md"]}
+    assert parts == {
+        "Start": [{"Home": "index.md"}],
+        "Guides": ["new.md"],
+        "Models": ["models/alpha.md", "models/zeta.md"],
+    }
 
 
 def test_what_stands_after_a_fence_s_language_is_for_the_tests_alone() -> None:
