@@ -36,7 +36,9 @@ class Limits:
     """The least and the greatest that is expected."""
 
     min: float
+    """The least."""
     max: float
+    """The greatest."""
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -110,11 +112,13 @@ class Reference:
     """What the expectations were inferred from."""
 
     num_rows: Annotated[int, Field(ge=0)]
+    """Rows of train."""
     effective_rows: Annotated[float, Field(ge=0)]
     """Kish's effective number of users, where the dataset names the user; else the rows."""
     period: Period | None
     """What a day is: rows, label rates and drift vary from one of these to the next. None: a file, without a clock."""
     num_periods: Annotated[int, Field(ge=0)]
+    """Periods that these rows lie in."""
 
 
 @settings
@@ -122,9 +126,11 @@ class Expectations:
     """What is expected of one period's rows."""
 
     format_version: Literal[1]
+    """Of the file."""
     dataset: str
     """Whose they are."""
     reference: Reference
+    """What they were inferred from."""
     rows: Limits
     """Of a period."""
     duplicates: Share = 1.0
@@ -136,6 +142,7 @@ class Expectations:
     unseen: Mapping[str, Share] = dataclasses.field(default_factory=dict)
     """Most share of values without a row in the encoder's tables, by feature (``GROUP/MEMBER`` in a sequence)."""
     columns: Mapping[str, ColumnExpectation]
+    """By raw column; a column that is not listed is told as not covered."""
 
     def severity_of(self, rule: Rule, *, column: str) -> Severity | None:
         """A column's own severity for a rule, None where it has none."""

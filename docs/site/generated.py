@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from ctrgate.errors import ConfigError
 from ctrgate.features.dataset import Split
 from ctrgate.features.kinds import Feature
+from ctrgate.validation.expectations import Expectations
 from docs.site.sections import Section, homes, nested, networks, sections
 from docs.site.settings import Link, anchor, classes_in, heading, table, tag_of
 
@@ -39,13 +40,13 @@ def _way(page: str, *, to: str) -> str:
 
 
 def _section_page(section: Section) -> str:
-    """What a section is for, which verbs read it, and every setting; the first class of one kind needs no heading."""
+    """What a section is for, which verbs read it, and every setting; one class needs no heading of its own."""
     readers = ", ".join(f"`{reader}`" for reader in section.readers)
     about = f"{section.about} Read by {readers}; default: {section.default}."
     told = "\n\n".join(_told(section.classes, path=section.name, page=section.page))
     if len(section.classes) > 1:
         return f"# {section.name}\n\n{about}\n\n{told}\n"
-    told = told.partition("\n\n")[2]
+    told = told.partition("\n\n")[2].removeprefix(f"{section.about}\n\n")
     return f"# {section.name} {{#{anchor(section.classes[0])}}}\n\n{about}\n\n{told}\n"
 
 
@@ -95,6 +96,10 @@ def _splits(_: str, page: str) -> str:
     return "\n\n".join(_told(classes_in(Split), page=page))
 
 
+def _expectations(_: str, page: str) -> str:
+    return "\n\n".join(_told((Expectations,), page=page))
+
+
 def _networks(_: str, page: str) -> str:
     """A line for each network, then the settings of each and of the parts that they are made of."""
     lines = ["| `model.name` | what it is | predicts |", "|---|---|---|"]
@@ -118,6 +123,7 @@ MARKS: Mapping[str, Callable[[str, str], str]] = {
     "features": _features,
     "splits": _splits,
     "networks": _networks,
+    "expectations": _expectations,
     "api": _api,
 }
 """What stands in place of a line ``<!-- MARK: argument -->``, given the argument and the page."""

@@ -31,7 +31,7 @@ ORDER = {
     "Models": ["models/index.md"],
     "Reference": [
         *("reference/run_file.md", "reference/features.md", "reference/splits.md", "reference/networks.md"),
-        "artifact.md",
+        *("reference/expectations.md", "artifact.md"),
     ],
     "Measurements": ["reproductions.md", "performance.md"],
     "Development": [

@@ -15,6 +15,7 @@ from ctrgate.config import SECTIONS, settings
 from ctrgate.features.dataset import Split
 from ctrgate.features.kinds import Feature
 from ctrgate.models.registry import ModelConfig
+from ctrgate.validation.expectations import Expectations
 from docs.site.settings import about, classes_in, default_of, settings_of
 from pipelines.daily.settings import DailySettings
 
@@ -22,6 +23,7 @@ __all__ = ["Section", "homes", "nested", "networks", "sections"]
 
 RUN_FILE, FEATURES = "reference/run_file.md", "reference/features.md"
 SPLITS, NETWORKS = "reference/splits.md", "reference/networks.md"
+EXPECTATIONS = "reference/expectations.md"
 DAILY = "pipelines.daily"
 
 
@@ -94,6 +96,7 @@ def homes() -> dict[type, str]:
         (FEATURES, classes_in(Feature)),
         (SPLITS, classes_in(Split)),
         (NETWORKS, networks()),
+        (EXPECTATIONS, (Expectations,)),
         *((section.page, section.classes) for section in sections()),
     ]
     for page, classes in pages:

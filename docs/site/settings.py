@@ -75,7 +75,7 @@ def anchor(cls: type) -> str:
 def heading(cls: type, *, path: str) -> str:
     """What stands above a class's table: the setting that holds it, and the constant that chooses it."""
     tag = tag_of(cls)
-    return ": ".join(f"`{part}`" for part in (path, tag[1] if tag else "") if part)
+    return ": ".join(f"`{part}`" for part in (path, tag[1] if tag else "") if part) or "The file"
 
 
 def table(cls: type, *, link: Link) -> str:

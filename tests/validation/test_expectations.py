@@ -138,7 +138,7 @@ def test_bins_and_categories_exclude_each_other_and_drift_needs_one() -> None:
 
 def test_the_docs_show_a_file_that_loads_and_the_severities_that_hold(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "validation.md").read_text()
-    (tmp_path / "e.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    (tmp_path / "e.yaml").write_text(text.partition("```yaml expectations/clicks.yaml\n")[2].partition("```")[0])
     assert load(tmp_path / "e.yaml").columns["price"].severity == {"range": "stop"}
     told = {}
     for names, severity in re.findall(r"^\| (`[a-z_`, ]+`) \| (note|warn|stop) \|", text, flags=re.MULTILINE):
