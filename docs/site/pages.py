@@ -20,7 +20,7 @@ __all__ = ["compose", "navigation", "page"]
 ROOT = DOCS.parent
 SITE = DOCS / "site"
 MARK = re.compile(r"^<!-- (?P<mark>\w+)(?:: (?P<of>\S+))? -->$", flags=re.MULTILINE)
-LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
+LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 
 ORDER = {
     "Start": ["index.md", "quick_start.md", "coming_from.md"],
@@ -130,9 +130,10 @@ def _linked(found: re.Match[str], *, source: str) -> str:
     if "://" in to or to.startswith("mailto:"):
         return found[0]
     target = os.path.normpath(os.path.join(PurePosixPath(source).parent, to))
-    if target in ROOT_PAGES or target.startswith("docs/"):
-        way = os.path.relpath(_place(target), PurePosixPath(_place(source)).parent)
-        return f"[{text}]({way}{found['anchor'] or ''})"
-    if not (ROOT / target).exists():
+    inside = target in ROOT_PAGES or target.startswith("docs/")
+    if not (inside and target.endswith(".md")) and not (ROOT / target).exists():  # the builder looks for pages
         raise ConfigError(f"{source}: the link {to} leads nowhere")
+    if inside:
+        way = os.path.relpath(_place(target), PurePosixPath(_place(source)).parent)
+        return f"{found['image']}[{text}]({way}{found['anchor'] or ''})"
     return f"`{target}`" if text.strip("`") in (target, to, Path(to).name) else f"{text} (`{target}`)"

@@ -68,6 +68,9 @@ def test_pages_at_the_root_find_the_others() -> None:
     )
 
 
-def test_a_link_out_of_the_documents_that_leads_nowhere_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"demos\.yaml leads nowhere"):
-        page("[the demo](../../configs/experiments/demos.yaml)", source="docs/models/a.md")
+@pytest.mark.parametrize(
+    "link", ["[the demo](../../configs/experiments/demos.yaml)", "![a figure](../figures/none.svg)"]
+)
+def test_a_link_to_a_file_that_is_not_there_is_an_error(link: str) -> None:
+    with pytest.raises(ConfigError, match="leads nowhere"):
+        page(link, source="docs/models/a.md")
