@@ -2,7 +2,7 @@
 
 - ``example``: run, in the order of the page, in a folder that has the quick start's table, run files and runs;
 - a file's name (``clicks.yaml``): written to that folder before what follows is run;
-- ``part``: sections of a run file, checked against the settings that there are;
+- ``part``: sections of a run file, checked against the settings that there are, and put into ``clicks.yaml`` there;
 - ``not-run: REASON``: not run; its verbs, modules, settings and names are looked up.
 
 Blocks of ``text`` (diagrams, output) are no code and have none.

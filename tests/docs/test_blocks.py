@@ -23,7 +23,7 @@ from docs.site.settings import classes_in
 
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "serving/README.md", *DOCS.rglob("*.md")])
 NOT_OURS = {"pip", "mlflow", "source", "git", "ray", "systemctl", "kubectl", "docker", "export", "cd"}
-"""Programs that are not looked into; after ``--`` of Ray's comes a command that is."""
+"""Programs of which only files are looked at; after ``--`` of Ray's comes a command of ours."""
 
 
 def named(path: Path) -> str:
@@ -40,6 +40,8 @@ def faults(block: Block) -> Iterator[str]:
         yield "has no language; text is for what is no code"
     elif block.reason is not None:
         yield from [] if len(block.reason) > 5 else ["not-run: needs its reason"]
+        named = re.findall(r"tests/[\w/.]+", block.reason)
+        yield from (f"the reason's {place} does not exist" for place in named if not (ROOT / place).exists())
         yield from of_unrun(block)
     elif block.mark == "part":
         yield from of_part(block) if block.language == "yaml" else ["only yaml may be a part of a run file"]
@@ -73,7 +75,10 @@ def of_command(words: Sequence[str]) -> Iterator[str]:
         targets = [word for word in rest if "=" not in word]
         makefile = (ROOT / "Makefile").read_text()
         yield from (f"make {target}: no such target" for target in targets if f"\n{target}:" not in makefile)
-    elif program not in NOT_OURS:
+    elif program in NOT_OURS:
+        ours = [word for word in rest if re.match(r"(?:pipelines|serving|configs)/[\w/-]+\.", word)]
+        yield from (f"{word} does not exist" for word in ours if not (ROOT / word).exists())
+    else:
         yield f"{program}: a program that the documents have not named before"
 
 
@@ -157,10 +162,12 @@ def test_every_command_in_a_sentence_names_what_there_is(path: Path) -> None:
         ("```mermaid\na --> b\n```", "would be drawn by a script from elsewhere; draw it in text, or as a figure"),
         ("```sh\nctrgate train a.yaml\n```", "'' is no mark; docs/site/blocks.py has them"),
         ("```sh not-run:\nctrgate train a.yaml\n```", "not-run: needs its reason"),
+        ("```sh not-run: tests/none.py has it\nmake test\n```", "the reason's tests/none.py does not exist"),
         ("```sh not-run: takes hours\nctrgate trian a.yaml\n```", "ctrgate trian: no such verb"),
         ("```sh not-run: takes hours\nctrgate train a.yaml train.epoch=3\n```", "train.epoch: no such setting"),
         ("```sh not-run: takes hours\npython -m benchmarks.scans\n```", "python -m benchmarks.scans: no such module"),
         ("```sh not-run: an hour\npython -m benchmarks.scan --y\n```", "python -m benchmarks.scan --y: no such option"),
+        ("```sh not-run: a cluster\nkubectl apply -f serving/a.yaml\n```", "serving/a.yaml does not exist"),
         ("```sh not-run: takes hours\nmake tests\n```", "make tests: no such target"),
         ("```sh not-run: takes hours\nctrgate train configs/none.yaml\n```", "configs/none.yaml does not exist"),
         ("```sh not-run: a cluster\nray job submit -- ctrgate train a.yaml a.b=8\n```", "a.b: no such setting"),

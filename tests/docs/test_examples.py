@@ -74,6 +74,9 @@ def run(block: Block) -> None:
     if block.file is not None:
         Path(block.file).parent.mkdir(parents=True, exist_ok=True)
         Path(block.file).write_text(block.text)
+    elif block.mark == "part":
+        values = yaml.safe_load(Path("clicks.yaml").read_text()) | yaml.safe_load(block.text)
+        Path("clicks.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     elif block.mark == "example" and block.language == "python":
         exec(compile(block.text, "the example", "exec"), {"__name__": "example"})  # noqa: S102
     elif block.mark == "example":
