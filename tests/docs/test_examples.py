@@ -50,6 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, clicks: Callable[[int], pl.D
     run = yaml.safe_load(next(block.text for block in blocks_of(readme) if block.mark == "clicks.yaml"))
     for name, epochs in (("clicks", 3), ("old", 1), ("new", 3)):
         values = {**run, "name": name, "train": {**run["train"], "epochs": epochs}, "promote": {"rules": RULES}}
+        values["tracking"] = {"timeout_seconds": 60}  # busy machines write slowly to the store
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
