@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.process import Measured
 from benchmarks.speed.sides import PLAIN
+from benchmarks.speed.turns import Measured
 
 __all__ = ["figures", "losses", "place_of_figures", "surroundings", "table"]
 
@@ -21,12 +21,12 @@ ALLOWED_LOSS = 0.2
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
-def figures(sides: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
+def figures(sides: Mapping[str, Measured], *, reference: str = PLAIN) -> dict[str, dict[str, Any]]:
     """What a stage's sides did, and how they compare.
 
     Ratios are medians over turns, each of a side's turn to the other side's turn of the same round, in rows per second
-    of processor time: what other processes take of a busy machine is in neither. ``to_plain`` and ``of_limit`` (of the
-    same precision) are there where the stage has such a side.
+    of processor time: what other processes take of a busy machine is in neither. ``to_plain`` (or
+    to another side) and ``of_limit`` (of the same precision) are there where the stage has such a side.
     """
     result = {}
     for name, side in sides.items():
@@ -37,9 +37,9 @@ def figures(sides: Mapping[str, Measured]) -> dict[str, dict[str, Any]]:
             "rows_per_cpu_second": statistics.median(side.rows / seconds for seconds in side.cpu_seconds),
             "peak_mb": side.peak_mb,
         }
-        if PLAIN in sides and name != PLAIN:
-            figure["to_plain"] = _ratio(side, sides[PLAIN], clock=False)
-            figure["to_plain_by_the_clock"] = _ratio(side, sides[PLAIN], clock=True)
+        if reference in sides and name != reference:
+            figure[f"to_{reference}"] = _ratio(side, sides[reference], clock=False)
+            figure[f"to_{reference}_by_the_clock"] = _ratio(side, sides[reference], clock=True)
         bound = sides.get(f"limit {name.split()[-1]}")
         if bound is not None and bound is not side:
             figure["of_limit"] = _ratio(side, bound, clock=False)
@@ -54,9 +54,18 @@ def _ratio(side: Measured, other: Measured, *, clock: bool) -> float:
     )
 
 
-def table(stages: Mapping[str, Figures]) -> str:
-    """One line for each side."""
-    head = ("stage", "side", "rows/s", "least to most", "rows/s of processor", "peak MB", "to plain", "of the limit")
+def table(stages: Mapping[str, Figures], *, reference: str = PLAIN) -> str:
+    """One line for each side, with its ratio to the reference's."""
+    head = (
+        "stage",
+        "side",
+        "rows/s",
+        "least to most",
+        "rows/s of processor",
+        "peak MB",
+        f"to {reference}",
+        "of the limit",
+    )
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for stage, sides in stages.items():
         for name, side in sides.items():
@@ -64,7 +73,7 @@ def table(stages: Mapping[str, Figures]) -> str:
             cells = (
                 *(stage, name, f"{side['rows_per_second']:,.0f}", f"{low:,.0f} to {high:,.0f}"),
                 *(f"{side['rows_per_cpu_second']:,.0f}", f"{side['peak_mb']:,.0f}"),
-                *(f"{side['to_plain']:.1f}" if "to_plain" in side else "",),
+                *(f"{side[f'to_{reference}']:.1f}" if f"to_{reference}" in side else "",),
                 *(f"{side['of_limit']:.0%}" if "of_limit" in side else "",),
             )
             lines.append(f"| {' | '.join(cells)} |")

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.ours import batches
-from benchmarks.speed.place import BATCH, CONTEXTS, DIM, GATE_HIDDEN, HEADS, HIDDEN, TURN_ROWS, Place, Turn
+from benchmarks.speed.place import Place
+from benchmarks.speed.size import BATCH, CONTEXTS, DIM, GATE_HIDDEN, HEADS, HIDDEN, TURN_ROWS
+from benchmarks.speed.turns import Turn
 from ctrgate.layers.jagged import bag_offsets
 from ctrgate.lookups.quiet import (
     ComputeDevice,

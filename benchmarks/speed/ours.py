@@ -10,7 +10,9 @@ from typing import Literal
 
 import torch
 
-from benchmarks.speed.place import BATCH, TURN_ROWS, Place, Turn
+from benchmarks.speed.place import Place
+from benchmarks.speed.size import BATCH, TURN_ROWS
+from benchmarks.speed.turns import Turn
 from ctrgate import export, score, train
 from ctrgate.contracts import Batch
 from ctrgate.data.prefetch import prefetch
@@ -18,10 +20,9 @@ from ctrgate.data.reader import Order, Reader
 from ctrgate.heap import keep_heap
 from ctrgate.training.checkpoint import Checkpoints
 from ctrgate.training.loop import Fit
-from ctrgate.training.model import build_model
+from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.objective import ClickObjective
 from ctrgate.training.optimizer import Optimizer
-from ctrgate.training.runs import RunFolder, restore
 from ctrgate.training.task import ClickTask
 
 __all__ = ["batches", "evaluate_side", "export_side", "read_side", "score_side", "train_side"]
@@ -46,9 +47,7 @@ def train_side(
     """Steps of training as ``train`` takes them, with the reader working ahead; ``compiled``, as ``train.compile``."""
     keep_heap()
     config = place.settings(train.Config, tables={"rule": {"name": rule}}, train={"precision": precision})
-    model = build_model(
-        config.model, layout=place.layout, tables=config.tables, seed=config.seed, precision=config.train.precision
-    )
+    model = _model(config, place)
     if compiled:
         model.compile_for(BATCH)
     reader = Reader([place.turn], layout=place.layout)
@@ -78,8 +77,7 @@ def train_side(
 def evaluate_side(place: Place, *, precision: Literal["fp32", "bf16"]) -> Turn:
     """AUC and log loss of prepared rows, as after each epoch of training."""
     keep_heap()
-    model = restore(RunFolder(place.folder / "runs" / "speed")).model
-    model.precision = precision
+    model = _model(place.settings(train.Config, train={"precision": precision}), place)
     task, reader = ClickTask(ClickObjective(torch.ones(1))), Reader([place.turn], layout=place.layout)
 
     def turn() -> int:
@@ -87,6 +85,12 @@ def evaluate_side(place: Place, *, precision: Literal["fp32", "bf16"]) -> Turn:
         return TURN_ROWS
 
     return turn
+
+
+def _model(config: train.Config, place: Place) -> CtrModel:
+    return build_model(
+        config.model, layout=place.layout, tables=config.tables, seed=config.seed, precision=config.train.precision
+    )
 
 
 def export_side(place: Place) -> Turn:

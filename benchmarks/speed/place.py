@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,16 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
+from benchmarks.speed.size import BATCH, CATEGORIES, CONTEXTS, DIM, GATE_HIDDEN, HEADS, HIDDEN, NUMBERS
 from ctrgate import prepare
 from ctrgate.data import criteo_shaped
 from ctrgate.data.criteo_shaped import CriteoShapedConfig
 from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared
 
-__all__ = ["BATCH", "CATEGORIES", "NUMBERS", "SCORED_ROWS", "TURN_ROWS", "Place", "Turn"]
+__all__ = ["SCORED_ROWS", "Place"]
 
-BATCH, DIM, HIDDEN, GATE_HIDDEN, HEADS = 4096, 16, (400, 400, 400), 800, 10
-TURN_ROWS, SCORED_ROWS = 65_536, 262_144
-NUMBERS = tuple(f"I{number}" for number in range(1, 14))
-CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
-CONTEXTS = {"constant": ((), ()), "context": (("C14",), ("C6",))}
-"""Fields that decide the two gates: none, the published default for such data, or one for each."""
-
-
-Turn = Callable[[], int]
-"""Does some work, and tells on how many rows."""
+SCORED_ROWS = 262_144
 
 
 @dataclass(frozen=True)
@@ -38,10 +30,12 @@ class Place:
     Args:
         folder: Where all of it lies.
         gates: The network's gates: one learned factor per coordinate, or factors that a row's context decides.
+        network: ``model`` of the run file, where it is to be another network than FinalMLP.
     """
 
     folder: Path
     gates: str = "constant"
+    network: Mapping[str, Any] | None = None
 
     @property
     def raw(self) -> Path:
@@ -68,17 +62,20 @@ class Place:
         """The prepared rows."""
         return Prepared.open(self.folder / "prepared")
 
-    def make(self, *, num_rows: int) -> None:
-        """Write raw rows, prepare them, train for an epoch and export; what is there already stays."""
-
-        from ctrgate import export, train  # torch, which not every side is to load
-
+    def make_rows(self, *, num_rows: int) -> None:
+        """Write raw rows and prepare them; what is there already stays."""
         if not self.raw.exists():
             criteo_shaped.write(CriteoShapedConfig(num_rows=num_rows), self.raw)
             criteo_shaped.write(CriteoShapedConfig(num_rows=SCORED_ROWS, seed=1), self.raw_to_score)
         prepare.run(self.settings(prepare.Config))
         first = pq.ParquetFile(self.prepared.files("train")[0])
         pq.write_table(first.read_row_group(0), self.turn)
+
+    def make(self, *, num_rows: int) -> None:
+        """Make rows, train for an epoch and export."""
+        from ctrgate import export, train  # torch, which not every side is to load
+
+        self.make_rows(num_rows=num_rows)
         train.run(self.settings(train.Config))
         if not (self.folder / "artifact").exists():
             export.run(self.settings(export.Config))
@@ -95,6 +92,15 @@ class Place:
         """The run file, as plain values."""
         mlp = {"hidden": HIDDEN}
         first, second = CONTEXTS[self.gates]
+        final_mlp = {
+            "name": "final_mlp",
+            "mlp1": mlp,
+            "mlp2": mlp,
+            "gate1_context": first,
+            "gate2_context": second,
+            "gate_hidden": GATE_HIDDEN,
+            "num_heads": HEADS,
+        }
         return {
             "name": "speed",
             "runs": str(self.folder / "runs"),
@@ -110,15 +116,7 @@ class Place:
             },
             "prepare": {"into": str(self.folder / "prepared")},
             "tables": {"dim": DIM, "init_std": 0.01},
-            "model": {
-                "name": "final_mlp",
-                "mlp1": mlp,
-                "mlp2": mlp,
-                "gate1_context": first,
-                "gate2_context": second,
-                "gate_hidden": GATE_HIDDEN,
-                "num_heads": HEADS,
-            },
+            "model": self.network or final_mlp,
             "train": {"batch_size": BATCH, "epochs": 1, "precision": "bf16"},
             "export": {"into": str(self.folder / "artifact")},
             "score": {"files": str(self.raw_to_score / "*.parquet"), "model": str(self.folder / "artifact")},

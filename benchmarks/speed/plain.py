@@ -12,20 +12,10 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from benchmarks.speed.place import (
-    BATCH,
-    CATEGORIES,
-    CONTEXTS,
-    DIM,
-    GATE_HIDDEN,
-    HEADS,
-    HIDDEN,
-    NUMBERS,
-    TURN_ROWS,
-    Place,
-    Turn,
-)
+from benchmarks.speed.place import Place
 from benchmarks.speed.plain_rows import PlainEncoder
+from benchmarks.speed.size import BATCH, CATEGORIES, CONTEXTS, DIM, GATE_HIDDEN, HEADS, HIDDEN, NUMBERS, TURN_ROWS
+from benchmarks.speed.turns import Turn
 
 __all__ = ["PlainFinalMLP", "plain_evaluate", "plain_read", "plain_score", "plain_train"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmarks.speed.place import CATEGORIES, NUMBERS, Place, Turn
+from benchmarks.speed.place import Place
 from benchmarks.speed.rows import clicks
+from benchmarks.speed.size import CATEGORIES, NUMBERS
+from benchmarks.speed.turns import Turn
 
 __all__ = ["PlainEncoder", "plain_auc", "plain_prepare"]
 

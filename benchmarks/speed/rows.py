@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speed.place import Place, Turn
+from benchmarks.speed.place import Place
+from benchmarks.speed.turns import Turn
 from ctrgate import prepare
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
-from benchmarks.speed.place import Place, Turn
+from benchmarks.speed.place import Place
+from benchmarks.speed.turns import Turn
 
 __all__ = ["PLAIN", "SIDES", "begin"]
 

@@ -10,11 +10,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.speed.figures import figures, losses, table
-from benchmarks.speed.place import BATCH, CATEGORIES, NUMBERS, Place
+from benchmarks.speed.place import Place
 from benchmarks.speed.plain import PlainFinalMLP
-from benchmarks.speed.process import Measured, measure
+from benchmarks.speed.process import measure
 from benchmarks.speed.rows import clicks
 from benchmarks.speed.sides import SIDES
+from benchmarks.speed.size import BATCH, CATEGORIES, NUMBERS
+from benchmarks.speed.turns import Measured
 from ctrgate import train
 from ctrgate.contracts import Fields
 from ctrgate.features.layout import Field, Layout
