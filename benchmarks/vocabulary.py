@@ -8,17 +8,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-import torch
-
-from ctrgate.contracts import Batch, Ids
-from ctrgate.features.layout import Field, Layout
+from benchmarks.steps import click_fields, training_step
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.final_mlp import FinalMLPConfig
 from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
-from ctrgate.training.model import build_model
-from ctrgate.training.objective import ClickObjective
-from ctrgate.training.optimizer import Optimizer
-from ctrgate.training.settings import TrainSettings
 
 __all__ = ["main", "step_seconds"]
 
@@ -57,29 +50,15 @@ def step_seconds(rows: int, *, rule: str, steps: int) -> float:
         rule: ``fused`` or ``dense``.
         steps: That are timed, after three that are not.
     """
-    names = [f"f{number}" for number in range(FIELDS)]
-    size = rows // FIELDS
-    layout = Layout(
-        fields=tuple(Field(name=name, kind="id", table=name) for name in names),
-        sequences=(),
-        tables=dict.fromkeys(names, size),
-        labels=("click",),
-        roles={},
-    )
     tables = TablesConfig(dim=16, rule=FusedRule() if rule == "fused" else DenseRule())
     mlp = MlpConfig(hidden=(400, 400, 400))
     config = FinalMLPConfig(mlp1=mlp, mlp2=mlp, gate1_context=("f0",), gate2_context=("f1",), num_heads=10)
-    model = build_model(config, layout=layout, tables=tables, seed=1)
-    optimizer = Optimizer(model, train=TrainSettings(clip_norm=None), tables=tables)
-    objective, random = ClickObjective(torch.ones(1)), torch.Generator().manual_seed(2)
+    layout = click_fields(FIELDS, table_rows=rows // FIELDS)
+    step = training_step(config, layout, tables=tables, num_rows=BATCH)
     times = []
-    for step in range(steps + 3):
-        ids = {name: Ids(values=torch.randint(2, size, (BATCH,), generator=random)) for name in names}
-        labels = torch.randint(0, 2, (BATCH, 1), generator=random).float()
-        batch = Batch(num_rows=BATCH, ids=ids, numbers=torch.empty(BATCH, 0), labels=labels)
+    for _ in range(steps + 3):
         started = time.perf_counter()
-        output, _ = model(batch)
-        optimizer.step(objective(output, batch), number=step)
+        step()
         times.append(time.perf_counter() - started)
     return statistics.median(times[3:])
 

@@ -1,0 +1,1 @@
+"""How cost grows with rows, with fields, and with the length of histories."""
