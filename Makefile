@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-gpu$(GPU)
 DOCS := .venv-docs
 
-.PHONY: setup demo test lint test-slow test-gpu bench bench-check reproduce-frappe docs clean
+.PHONY: setup demo test lint test-slow test-gpu bench bench-check bench-peers reproduce-frappe docs clean
 
 setup: $(READY)
 
@@ -50,18 +50,25 @@ test-slow: setup
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
 
-# Three quarters of an hour, a table for each: every stage beside the common way and the machine's limit (whose figures are
-# kept in benchmarks/figures), forms of scoring, the scan of Mamba, what a step costs as tables grow, training in workers.
+# An hour, a table for each: every stage beside the common way and the machine's limit (whose figures are
+# kept in benchmarks/figures), forms of scoring, the scan of Mamba, what a step costs as tables grow, what rows cost as
+# rows, fields and histories grow, training in workers.
 bench: setup
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.vocabulary
+	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.workers
 
 # Some minutes: fails where a ratio of `make bench` is a fifth below the one kept for such a CPU.
 bench-check: setup
 	$(BIN)/python -m benchmarks.speed --check --turns 3 --stages prepare read train evaluate score auc
+
+# Half an hour; installs FuxiCTR, DeepCTR-Torch and RecBole from the package index, each into an environment of its own
+# under .peers, and lets them take turns with ctrgate on the same rows. For Frappe_x1, CTRGATE_DATA says where it lies.
+bench-peers: setup
+	$(BIN)/python -m benchmarks.peers
 
 # Hours on two cores: every Frappe run file over three seeds; prints the table of docs/reproductions.md.
 reproduce-frappe: setup
@@ -79,4 +86,4 @@ $(DOCS)/.ready: docs/site/requirements.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(DOCS) build demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(DOCS) .peers build demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ctrgate.contracts import Fields, Sequence
-from tests.models.test_contract import CASES, batch, model
+from tests.models.every_network import CASES, batch, model
 
 WITHOUT_VALUES = r"autocast|scalarType|item\(\) cannot be called on meta"
 """What meta tensors cannot do, and a GPU's can."""

@@ -1,0 +1,1 @@
+"""The speed of ctrgate beside that of libraries that one can install."""
