@@ -41,7 +41,8 @@ def frappe_test(folder: Path) -> Turn:
     config = _config(evaluate.Config, folder)
 
     def turn() -> int:
-        tell(folder, NAME, test_auc=evaluate.run(config)["test"]["auc"]["value"])
-        return Prepared.open(config.prepare.folder(config.dataset)).num_rows("test")
+        found = evaluate.run(config)["test"]
+        tell(folder, NAME, test_auc=found["auc"]["value"])
+        return int(found["num_rows"])
 
     return turn

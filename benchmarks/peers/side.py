@@ -10,7 +10,19 @@ from pathlib import Path
 
 from benchmarks.speed.turns import Turn, serve
 
-__all__ = ["encoded_rows", "frappe_rows", "recbole_rows", "tell", "told", "train_rows", "valid_rows"]
+__all__ = ["encoded_rows", "frappe_rows", "recbole_rows", "side_command", "tell", "told", "train_rows", "valid_rows"]
+
+
+def side_command(python: Path, module: str, stage: str, folder: Path) -> tuple[str, ...]:
+    """Of a side's process.
+
+    Args:
+        python: The interpreter.
+        module: Of this package, ``of_NAME``.
+        stage: Its function.
+        folder: Where rows lie.
+    """
+    return (str(python), "-m", "benchmarks.peers.side", module, stage, str(folder))
 
 
 def train_rows(folder: Path) -> Path:

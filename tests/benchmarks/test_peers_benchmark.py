@@ -9,10 +9,11 @@ import pytest
 
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers.environments import InstallError, environment
+from benchmarks.peers.frappe import frappe_table
 from benchmarks.peers.known import PEERS
 from benchmarks.peers.side import tell, told
 from benchmarks.speed.sides import SIDES
-from benchmarks.speed.turns import SideError, take_turns
+from benchmarks.speed.turns import Measured, SideError, take_turns
 
 
 def _side(body: str) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ def test_a_peer_that_cannot_be_installed_is_told_and_the_next_one_is_tried(
         raise InstallError(f"ERROR: nothing fits {folder.name}")
 
     monkeypatch.setattr(peers, "environment", install)
-    monkeypatch.setattr(peers, "_make_rows", lambda _, num_rows: num_rows)
+    monkeypatch.setattr(peers, "make_rows", lambda _, num_rows: num_rows)
     assert peers.main(["--peers", "fuxictr", "recbole", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "not installed: ERROR: nothing fits fuxictr" in said
@@ -111,3 +112,15 @@ def test_what_turns_tell_adds_up(tmp_path: Path) -> None:
     tell(tmp_path, "a", epochs=3)
     tell(tmp_path, "a", test_auc=0.75)
     assert (told(tmp_path, "a"), told(tmp_path, "b")) == ({"epochs": 3, "test_auc": 0.75}, {})
+
+
+def test_a_run_on_frappe_is_told_by_epoch() -> None:
+    runs = {"ctrgate": (10.0, 5.0), "peer": (60.0, 45.0)}
+    measured = {
+        side: Measured(rows=1, seconds=[clock], cpu_seconds=[cpu], peak_mb=7) for side, (clock, cpu) in runs.items()
+    }
+    said = {"ctrgate": {"epochs": 5.0, "test_auc": 0.9851}, "peer": {"epochs": 15.0, "test_auc": 0.985}}
+    assert frappe_table(measured, said).splitlines()[2:] == [
+        "| ctrgate | 5 | 2.0 | 1.0 | 7 | 3.0 | 0.98510 |",
+        "| peer | 15 | 4.0 | 3.0 | 7 |  | 0.98500 |",
+    ]
