@@ -19,7 +19,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```([\w-]+) (\S+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-CONTRACTS = ("models/test_contract.py", "layers/test_gate_contract.py")
+CONTRACTS = ("models/test_contract.py", "models/test_contract_of_forms.py", "layers/test_gate_contract.py")
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "ctrgate", folder / "ctrgate", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    for name in CONTRACTS:
-        (folder / "tests" / name).parent.mkdir(parents=True)
+    for name in (*CONTRACTS, "models/every_network.py"):
+        (folder / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
     for language, name, text in BLOCKS:
