@@ -9,11 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ctrgate.row_ids import UNKNOWN_ID as UNKNOWN_ID
+
 TableRule = Literal["fused", "dense"]
 Pooling = Literal["sum", "mean", "none"]
-PADDING_ID = 0
-UNKNOWN_ID = 1
-FIRST_VALUE_ID = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from ctrgate.artifact.shrink import Shrunk, shrink
 from ctrgate.artifact.snapshot import Snapshot
 from ctrgate.artifact.written import Trained, write
 from ctrgate.config import Place, dump, settings
-from ctrgate.contracts import FIRST_VALUE_ID, Batch
+from ctrgate.contracts import Batch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, ConfigError, DataError, HeldBackError
 from ctrgate.features.encoder import Encoder
@@ -38,6 +38,7 @@ from ctrgate.metrics.pooled import PooledRows
 from ctrgate.metrics.recalibration import fit_isotonic, fit_platt
 from ctrgate.models.next_item import Items
 from ctrgate.progress import console
+from ctrgate.row_ids import FIRST_VALUE_ID
 from ctrgate.tracking import DATA, TrackingConfig, open_tracker, place_of
 from ctrgate.training.held_out import held_out
 from ctrgate.training.next_item import items_of

@@ -12,10 +12,10 @@ from rich.table import Table
 from torch import Tensor
 
 from ctrgate.config import Place, settings, to_yaml
-from ctrgate.contracts import FIRST_VALUE_ID
 from ctrgate.errors import ConfigError
 from ctrgate.files import atomic_file, write_json, writing
 from ctrgate.progress import console
+from ctrgate.row_ids import FIRST_VALUE_ID
 from ctrgate.training.runs import Restored, RunFolder, restore
 
 __all__ = ["Config", "WidthsSettings", "explained_variance", "run", "width"]

@@ -27,7 +27,7 @@ from ctrgate.artifact.parity import Parity, largest_difference
 from ctrgate.artifact.snapshot import SNAPSHOT, Snapshot
 from ctrgate.artifact.tensors import load_tensors, read_tensors
 from ctrgate.artifact.written import LOGITS, NETWORK, TABLES, WEIGHTS
-from ctrgate.contracts import FIRST_VALUE_ID, Batch, TableSpec
+from ctrgate.contracts import Batch, TableSpec
 from ctrgate.data.block import Block
 from ctrgate.errors import ArtifactError, ConfigError, SchemaError
 from ctrgate.features.dataset import DatasetConfig
@@ -39,6 +39,7 @@ from ctrgate.models.network import Network
 from ctrgate.models.next_item import Items
 from ctrgate.models.registry import ModelConfig
 from ctrgate.progress import warned_of
+from ctrgate.row_ids import FIRST_VALUE_ID
 
 __all__ = ["Artifact", "encode", "seal", "to_batch"]
 

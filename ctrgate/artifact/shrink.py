@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ctrgate.contracts import FIRST_VALUE_ID, PADDING_ID, Batch, Lookup
+from ctrgate.contracts import Batch, Lookup
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
 from ctrgate.features.vocabulary import Vocabulary
+from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID
 
 __all__ = ["Shrunk", "shrink"]
 

@@ -18,13 +18,14 @@ from pydantic import Field
 
 from ctrgate.artifact.part import read_part, write_part
 from ctrgate.config import settings
-from ctrgate.contracts import PADDING_ID, UNKNOWN_ID, Batch
+from ctrgate.contracts import Batch
 from ctrgate.errors import ArtifactError
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds import columns_read
 from ctrgate.features.layout import Layout
 from ctrgate.features.tables import Table
 from ctrgate.metrics.histogram import Counts, counts
+from ctrgate.row_ids import PADDING_ID, UNKNOWN_ID
 
 __all__ = ["SNAPSHOT", "ColumnSnapshot", "Counter", "IdBins", "NumberBins", "Snapshot"]
 

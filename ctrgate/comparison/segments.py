@@ -12,8 +12,8 @@ from ctrgate.comparison.rows import Rows
 from ctrgate.features.encodings import VocabularyEncoding
 from ctrgate.features.kinds import table_encodings
 from ctrgate.features.layout import Layout
-from ctrgate.features.vocabulary import UNKNOWN
 from ctrgate.metrics.comparison import Segment
+from ctrgate.row_ids import UNKNOWN_ID
 
 __all__ = ["segments_of"]
 
@@ -57,14 +57,14 @@ def _unknown_share(layout: Layout, *, tables: set[str]) -> pl.Expr | None:
     for field in layout.fields:
         if field.table in tables:
             one = pl.col(field.name)
-            shares.append((one == UNKNOWN).cast(pl.Float32) if field.kind == "id" else _share_of_list(one))
+            shares.append((one == UNKNOWN_ID).cast(pl.Float32) if field.kind == "id" else _share_of_list(one))
     for group in layout.sequences:
         shares += [_share_of_list(pl.col(member.column)) for member in group.members if member.table in tables]
     return pl.mean_horizontal(shares) if shares else None
 
 
 def _share_of_list(ids: pl.Expr) -> pl.Expr:
-    return ids.list.eval((pl.element() == UNKNOWN).cast(pl.Float32)).list.mean().fill_null(0.0)
+    return ids.list.eval((pl.element() == UNKNOWN_ID).cast(pl.Float32)).list.mean().fill_null(0.0)
 
 
 def _named(rows: Rows, column: str) -> Segment:

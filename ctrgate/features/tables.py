@@ -14,7 +14,8 @@ from ctrgate.features.columns import KeyType
 from ctrgate.features.encodings import Encoding, HashEncoding, VocabularyEncoding
 from ctrgate.features.hashing import hash_column, hash_text
 from ctrgate.features.kinds import Missing
-from ctrgate.features.vocabulary import FIRST, PADDING, UNKNOWN, Vocabulary
+from ctrgate.features.vocabulary import Vocabulary
+from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID, UNKNOWN_ID
 
 __all__ = ["HashTable", "IdentityTable", "Table", "decode", "fit_table", "from_json", "to_json"]
 
@@ -31,14 +32,15 @@ class _FixedTable(ABC):
     @property
     def num_rows(self) -> int:
         """Rows of the table, padding and unknown included."""
-        return FIRST + self.size + self.has_missing
+        return FIRST_VALUE_ID + self.size + self.has_missing
 
     def ids(self, values: pl.Expr, *, missing: Missing) -> pl.Expr:
         """The rows that values read."""
-        row = PADDING if missing == "zero" else UNKNOWN
+        row = PADDING_ID if missing == "zero" else UNKNOWN_ID
         if missing == "value" and self.has_missing:
-            row = FIRST + self.size
-        return pl.when(values.is_null()).then(row).otherwise(self._places(values) + FIRST).fill_null(UNKNOWN)
+            row = FIRST_VALUE_ID + self.size
+        ids = (self._places(values) + FIRST_VALUE_ID).fill_null(UNKNOWN_ID)
+        return pl.when(values.is_null()).then(row).otherwise(ids)
 
     def digest(self) -> str:
         """All that it holds, as text."""
@@ -120,7 +122,7 @@ def decode(table: Table, ids: pl.Series, *, feature: str) -> pl.Series:
         raise ConfigError(f"{feature} is hashed, so its rows cannot be decoded; encode it by a vocabulary")
     if isinstance(table, Vocabulary):
         return table.decode(ids)
-    values = ids.cast(pl.Int64) - FIRST
+    values = ids.cast(pl.Int64) - FIRST_VALUE_ID
     return values.set(~values.is_between(0, table.size - 1), None)
 
 

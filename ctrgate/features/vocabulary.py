@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ctrgate.features.columns import KeyType
 from ctrgate.features.encodings import VocabularyEncoding
 from ctrgate.features.kinds import Missing
+from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID, UNKNOWN_ID
 
-__all__ = ["FIRST", "PADDING", "UNKNOWN", "Vocabulary"]
+__all__ = ["FIRST", "Vocabulary"]
 
-PADDING, UNKNOWN, FIRST = 0, 1, 2
+FIRST = FIRST_VALUE_ID
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Vocabulary:
     @property
     def num_rows(self) -> int:
         """Rows of the table, padding and unknown included."""
-        return int(self.entries.select(pl.max_horizontal(pl.col("id").max(), UNKNOWN)).item()) + 1
+        return int(self.entries.select(pl.max_horizontal(pl.col("id").max(), UNKNOWN_ID)).item()) + 1
 
     def grow(self, counts: pl.DataFrame, *, encoding: VocabularyEncoding, fit: int) -> Vocabulary:
         """Add what a new fit has counted; no value that has a row ever moves.
@@ -75,14 +76,14 @@ class Vocabulary:
         if encoding.retire_after is not None:
             gone = pl.lit(fit) - pl.col("last_seen") > encoding.retire_after
             listed = pl.col("id").is_not_null()
-            retiring = gone & (pl.col("id") >= FIRST)
+            retiring = gone & (pl.col("id") >= FIRST_VALUE_ID)
             entries = entries.filter(listed | ~gone).with_columns(
                 retired=pl.col("retired") | retiring, count=pl.when(retiring).then(0).otherwise(pl.col("count"))
             )
         waiting = (pl.col("id").is_null() | pl.col("retired")) & (pl.col("count") >= encoding.min_count)
         admitted = entries.filter(waiting).sort("count", *self._order(), descending=[True, False, False])
         if encoding.max_size is not None:
-            live = entries.filter((pl.col("id") >= FIRST) & ~pl.col("retired")).height
+            live = entries.filter((pl.col("id") >= FIRST_VALUE_ID) & ~pl.col("retired")).height
             admitted = admitted.head(max(0, encoding.max_size - live))
         next_id = Vocabulary(entries, self.type).num_rows
         given = pl.col("id").fill_null(next_id - 1 + pl.col("id").is_null().cast(pl.Int64).cum_sum())
@@ -101,12 +102,12 @@ class Vocabulary:
         """
         is_dropped = pl.col("id").is_in(pl.Series(sorted(dropped), dtype=pl.Int64).implode())
         entries = self.entries.with_columns(
-            id=pl.when(is_dropped).then(PADDING).when(~pl.col("retired")).then(pl.col("id")),
+            id=pl.when(is_dropped).then(PADDING_ID).when(~pl.col("retired")).then(pl.col("id")),
             retired=pl.lit(False),
         )
-        old = np.sort(entries.filter(pl.col("id") >= FIRST)["id"].to_numpy())
-        new = pl.col("id").replace(pl.Series(old), pl.int_range(FIRST, FIRST + len(old), eager=True))
-        rows = np.concatenate([np.arange(FIRST), old])
+        old = np.sort(entries.filter(pl.col("id") >= FIRST_VALUE_ID)["id"].to_numpy())
+        new = pl.col("id").replace(pl.Series(old), pl.int_range(FIRST_VALUE_ID, FIRST_VALUE_ID + len(old), eager=True))
+        rows = np.concatenate([np.arange(FIRST_VALUE_ID), old])
         return Vocabulary(entries.with_columns(id=new), self.type)._canonical(), rows
 
     def ids(self, values: pl.Expr, *, missing: Missing) -> pl.Expr:
@@ -115,24 +116,24 @@ class Vocabulary:
         The text of a value is cast to an Enum of the texts that have rows, which is one look-up in a hash table that
         is built once; what it does not list becomes null, then unknown.
         """
-        rows = self.entries.filter(pl.col("id") >= FIRST)
+        rows = self.entries.filter(pl.col("id") >= FIRST_VALUE_ID)
         texts = rows["value"].drop_nulls()
-        dropped = self.entries.filter(pl.col("id") == PADDING)["value"].drop_nulls()
+        dropped = self.entries.filter(pl.col("id") == PADDING_ID)["value"].drop_nulls()
         place = values.cast(pl.String).cast(pl.Enum(pl.concat([texts, dropped])), strict=False).to_physical()
-        ids = place.cast(pl.Int64) + FIRST
+        ids = place.cast(pl.Int64) + FIRST_VALUE_ID
         null_row = rows.filter(pl.col("value").is_null())["id"]
         if len(null_row):  # the missing value has a row, but no place in the Enum
             ids = ids + (ids >= null_row.item()).cast(pl.Int64)
         if len(dropped):
-            ids = pl.when(place >= len(texts)).then(PADDING).otherwise(ids)
+            ids = pl.when(place >= len(texts)).then(PADDING_ID).otherwise(ids)
         retired = rows.filter("retired")["id"]
         if len(retired):
-            ids = ids.replace(retired, UNKNOWN)
-        return pl.when(values.is_null()).then(self._missing_row(missing)).otherwise(ids.fill_null(UNKNOWN))
+            ids = ids.replace(retired, UNKNOWN_ID)
+        return pl.when(values.is_null()).then(self._missing_row(missing)).otherwise(ids.fill_null(UNKNOWN_ID))
 
     def decode(self, ids: pl.Series) -> pl.Series:
         """The raw values of rows; null for padding, unknown, the missing value and rows beyond the table."""
-        rows = self.entries.filter((pl.col("id") >= FIRST) & pl.col("value").is_not_null())
+        rows = self.entries.filter((pl.col("id") >= FIRST_VALUE_ID) & pl.col("value").is_not_null())
         values = ids.cast(pl.Int64).replace_strict(rows["id"], rows["value"], default=None, return_dtype=pl.String)
         if self.type != "int":
             return values
@@ -150,10 +151,10 @@ class Vocabulary:
 
     def _missing_row(self, missing: Missing) -> int:
         if missing == "zero":
-            return PADDING
+            return PADDING_ID
         row = self.entries.filter(pl.col("value").is_null())
         if missing == "unknown" or row.height == 0 or row["id"].item() is None or row["retired"].item():
-            return UNKNOWN
+            return UNKNOWN_ID
         return int(row["id"].item())
 
     def _order(self) -> tuple[pl.Expr, pl.Expr]:

@@ -7,10 +7,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ctrgate.artifact.bundle import Artifact
-from ctrgate.contracts import FIRST_VALUE_ID, Batch
+from ctrgate.contracts import Batch
 from ctrgate.errors import DataError
 from ctrgate.metrics.calibration import sigmoid
 from ctrgate.models.next_item import HISTORIES_AT_ONCE
+from ctrgate.row_ids import FIRST_VALUE_ID
 
 __all__ = ["item_names", "ranked", "rows_at_once", "scores"]
 

@@ -14,13 +14,13 @@ import polars as pl
 
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.snapshot import ColumnSnapshot, IdBins
-from ctrgate.contracts import FIRST_VALUE_ID, PADDING_ID
 from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.features.tables import HashTable
 from ctrgate.metrics.arrays import Floats
 from ctrgate.metrics.histogram import EDGES, Counts
 from ctrgate.metrics.stability import psi, smoothed
 from ctrgate.progress import warned_of
+from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID
 from ctrgate.scoring.settings import ScoreSettings
 
 __all__ = ["Shift", "check_skew", "counts_of", "feature_shifts", "logit_shifts"]

@@ -11,7 +11,8 @@ from torch import Tensor
 from ctrgate.errors import ConfigError
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.partial import features_json
-from ctrgate.features.vocabulary import FIRST, Vocabulary
+from ctrgate.features.vocabulary import Vocabulary
+from ctrgate.row_ids import FIRST_VALUE_ID
 
 __all__ = ["NEW", "moved_rows"]
 
@@ -51,10 +52,11 @@ def _moved(name: str, earlier: object, now: Vocabulary) -> Tensor:
     if not isinstance(earlier, Vocabulary) or (earlier.type and now.type and earlier.type != now.type):
         raise ConfigError(f"the values of table {name} are of another type than before, which the weights have learnt")
     before, after = (
-        table.entries.filter(pl.col("id") >= FIRST).select("value", row=pl.col("id")) for table in (earlier, now)
+        table.entries.filter(pl.col("id") >= FIRST_VALUE_ID).select("value", row=pl.col("id"))
+        for table in (earlier, now)
     )
     both = after.join(before, on="value", how="inner", nulls_equal=True, suffix="_before")
     rows = torch.full((now.num_rows,), NEW)
-    rows[:FIRST] = torch.arange(FIRST)
+    rows[:FIRST_VALUE_ID] = torch.arange(FIRST_VALUE_ID)
     rows[torch.from_numpy(both["row"].to_numpy().copy())] = torch.from_numpy(both["row_before"].to_numpy().copy())
     return rows

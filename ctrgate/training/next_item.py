@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctrgate.contracts import FIRST_VALUE_ID, Batch, Ids, Output
+from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.data.reader import Order, Reader
 from ctrgate.features.layout import Layout
 from ctrgate.layers.catalogue import target_ranks
@@ -18,6 +18,7 @@ from ctrgate.layers.jagged import bag_offsets, pad, pad_mask
 from ctrgate.metrics.ranking import ranking_values
 from ctrgate.models.network import NetworkConfig
 from ctrgate.models.next_item import HISTORIES_AT_ONCE, Items
+from ctrgate.row_ids import FIRST_VALUE_ID
 from ctrgate.training.item_losses import gbce_loss, sampled_softmax_loss, softmax_loss
 from ctrgate.training.model import CANDIDATES, CtrModel
 from ctrgate.training.objective import GbceConfig, NextItemConfig, SampledSoftmaxConfig

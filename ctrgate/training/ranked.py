@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ctrgate.contracts import FIRST_VALUE_ID
 from ctrgate.data.reader import Reader
 from ctrgate.features.sources import SplitName
 from ctrgate.metrics.ranking import ranking_summary
 from ctrgate.models.next_item import Items
+from ctrgate.row_ids import FIRST_VALUE_ID
 from ctrgate.training.next_item import items_of, ranks_of
 from ctrgate.training.objective import NextItemConfig
 from ctrgate.training.runs import Restored

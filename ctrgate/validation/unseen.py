@@ -16,7 +16,7 @@ from ctrgate.features.kinds import Bucketized, Feature, SequenceFeature, columns
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source
 from ctrgate.features.tables import HashTable
-from ctrgate.features.vocabulary import UNKNOWN
+from ctrgate.row_ids import UNKNOWN_ID
 
 __all__ = ["Unseen", "count_unseen"]
 
@@ -61,7 +61,7 @@ def count_unseen(encoder: Encoder, sources: Sequence[Source]) -> dict[str, Unsee
         with source.reading():
             counted = source.rows.select(part.alias(str(n)) for n, part in enumerate(sums)).collect(engine="streaming")
             for place, (key, columns, _, unseen) in enumerate(read):
-                known = found.setdefault(key.feature, Unseen(columns=columns))
+                known = found.setdefault(key.column, Unseen(columns=columns))
                 num_values, num_unseen = (int(counted[str(2 * place + part)].item() or 0) for part in (0, 1))
                 known.num_values += num_values
                 known.num_unseen += num_unseen
@@ -76,11 +76,11 @@ def _unseen(encoder: Encoder, key: Key) -> tuple[pl.Expr, pl.Expr]:
     table = encoder.tables[key.table]
     if not key.is_list:
         present = key.values.is_not_null()
-        unseen = present & (table.ids(key.values, missing="zero") == UNKNOWN)
+        unseen = present & (table.ids(key.values, missing="zero") == UNKNOWN_ID)
         return present.cast(pl.Int64), unseen.cast(pl.Int64)
     values = key.values.list.drop_nulls()
     ids = values.list.eval(table.ids(pl.element(), missing="zero"))
-    return values.list.len().cast(pl.Int64), ids.list.count_matches(UNKNOWN).cast(pl.Int64)
+    return values.list.len().cast(pl.Int64), ids.list.count_matches(UNKNOWN_ID).cast(pl.Int64)
 
 
 def _keys(encoder: Encoder, source: Source) -> Iterator[tuple[Key, tuple[str, ...]]]:
