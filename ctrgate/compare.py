@@ -6,17 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from ctrgate.comparison.document import document
 from ctrgate.comparison.reading import kind_of, read_side
-from ctrgate.comparison.rows import HeldOut, Rows, open_rows
+from ctrgate.comparison.rows import HeldOut, Rows, counted, open_rows
 from ctrgate.comparison.segments import segments_of
 from ctrgate.comparison.side import Side
 from ctrgate.comparison.wording import sentence
 from ctrgate.config import Place, settings
-from ctrgate.errors import ConfigError, DataError
+from ctrgate.errors import ConfigError
 from ctrgate.files import atomic_file, write_json, writing
 from ctrgate.metrics.comparison import Segment, compare_pairs, compare_segments
 from ctrgate.metrics.paired import PairedRows, pair
@@ -82,13 +81,7 @@ def run(config: Config) -> dict[str, Any]:
     chosen = config.compare
     home = Path(config.runs) / config.name
     rows = open_rows(home, split=chosen.split, label=chosen.label)
-    places = {"a": Path(chosen.against), "b": Path(chosen.candidate) if chosen.candidate else home}
-    settings_of = {"a": "compare.against", "b": "compare.candidate" if chosen.candidate else "name"}
-    for key, place in places.items():  # both are looked at before either is scored
-        kind_of(place, setting=settings_of[key])
-    if places["a"].resolve() == places["b"].resolve():
-        raise ConfigError(f"compare.against: {places['a']} is the candidate itself; name another run or artifact")
-    sides = {key: read_side(place, rows, which=chosen.which, setting=settings_of[key]) for key, place in places.items()}
+    sides = _sides(rows, chosen, home=home)
     pairs, segments = _paired(rows, sides)
     result = {
         "format_version": FORMAT_VERSION,
@@ -115,13 +108,21 @@ def run(config: Config) -> dict[str, Any]:
     return _told(result, folder)
 
 
+def _sides(rows: Rows, chosen: CompareSettings, *, home: Path) -> dict[str, Side]:
+    """What A and B say of the rows; both are looked at before either is scored."""
+    places = {"a": Path(chosen.against), "b": Path(chosen.candidate) if chosen.candidate else home}
+    named_by = {"a": "compare.against", "b": "compare.candidate" if chosen.candidate else "name"}
+    for key, place in places.items():
+        kind_of(place, setting=named_by[key])
+    if places["a"].resolve() == places["b"].resolve():
+        raise ConfigError(f"compare.against: {places['a']} is the candidate itself; name another run or artifact")
+    return {key: read_side(place, rows, which=chosen.which, setting=named_by[key]) for key, place in places.items()}
+
+
 def _paired(rows: Rows, sides: dict[str, Side]) -> tuple[PairedRows, dict[str, Segment]]:
     """The rows that have a label and a weight, as both sides see them, and their segments."""
-    labels, weights, groups = rows.column(rows.label_column), rows.role("weight"), rows.role("group")
-    kept = ~np.isnan(labels) if weights is None else ~np.isnan(labels) & (weights > 0)
-    if not kept.any():
-        raise DataError(f"no {rows.split} row of {rows.prepared.folder} has the label {rows.label} and a weight")
-    segments = segments_of(rows)
+    kept, labels = counted(rows), rows.column(rows.label_column)
+    weights, groups, segments = rows.role("weight"), rows.role("group"), segments_of(rows)
     if not kept.all():
         labels = labels[kept]
         weights, groups = (None if values is None else values[kept] for values in (weights, groups))

@@ -172,6 +172,11 @@ def run_trials(
     finally:
         stop_file.unlink(missing_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
+    _see_all_ended(planned, journal=journal, stop=stop, cluster=cluster)
+
+
+def _see_all_ended(planned: Sequence[Planned], *, journal: Journal, stop: StopRequest, cluster: ClusterConfig) -> None:
+    """Raise where a signal, or workers that were lost, left trials open."""
     if stop.asked:
         raise Interrupted(
             f"stopped by {stop.name}; trials are saved, the same command goes on from there",

@@ -17,7 +17,7 @@ from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import role_column
 from ctrgate.features.prepared import Prepared, PrepareSettings
 
-__all__ = ["HeldOut", "Rows", "check_same", "open_rows"]
+__all__ = ["HeldOut", "Rows", "check_same", "counted", "open_rows"]
 
 HeldOut = Literal["valid", "test"]
 _ROWS_AT_ONCE = 1 << 19
@@ -105,6 +105,21 @@ def open_rows(run: Path, *, split: HeldOut, label: str) -> Rows:
     if label and label not in labels:
         raise ConfigError(f"compare.label: {label} is none of the labels {', '.join(labels)}")
     return Rows(prepared=prepared, split=split, label=label or labels[0])
+
+
+def counted(rows: Rows) -> NDArray[np.bool_]:
+    """Which rows are compared, ``(n,)``: those with a label and a weight above 0.
+
+    Raises:
+        DataError: Where none is.
+    """
+    found: NDArray[np.bool_] = ~np.isnan(rows.column(rows.label_column))
+    weights = rows.role("weight")
+    if weights is not None:
+        found &= weights > 0
+    if not found.any():
+        raise DataError(f"no {rows.split} row of {rows.prepared.folder} has the label {rows.label} and a weight")
+    return found
 
 
 def check_same(rows: Rows, files: Sequence[Path], *, columns: Mapping[str, str], remedy: str) -> None:

@@ -38,8 +38,7 @@ class Key:
     """A column of categories on its way to ids.
 
     Args:
-        feature: The feature, for messages; ``GROUP/MEMBER`` in a sequence.
-        column: The encoded column.
+        column: The encoded column: the feature, or ``GROUP/MEMBER`` in a sequence.
         table: The table whose rows it reads.
         values: Integers or strings, or lists of them.
         type: Which of the two.
@@ -47,7 +46,6 @@ class Key:
         missing: What null reads.
     """
 
-    feature: str
     column: str
     table: str
     values: pl.Expr
@@ -84,40 +82,19 @@ def keys(
     """
     name = feature.name
     if isinstance(feature, Categorical):
-        constant = feature.when_scoring if scoring else None
-        missing = feature.missing
-        kind: KeyType
-        if scoring and feature.unknown_when_scoring:
-            values, kind, missing = pl.lit(None, dtype=pl.String), "", "unknown"
-        elif constant is not None:
-            values, kind = pl.lit(constant), _constant_type(constant)
-        else:
-            values, kind = category(feature.source, schema), key_type(schema[feature.source])
-        yield Key(feature=name, column=name, table=feature.table, values=values, type=kind, missing=missing)
+        yield _category_key(feature, schema, scoring=scoring)
     elif isinstance(feature, Bucketized):
         number = _number(feature, scoring=scoring)
         fitted = feature.buckets.values if isinstance(feature.buckets, Boundaries) else boundaries.get(name, ())
         values = _floor_log_squared(number) if isinstance(feature.buckets, FloorLogSquared) else _bucket(number, fitted)
-        yield Key(feature=name, column=name, table=name, values=values, type="int", missing=feature.missing)
+        yield Key(column=name, table=name, values=values, type="int", missing=feature.missing)
     elif isinstance(feature, Cross):
-        yield Key(feature=name, column=name, table=feature.table, values=_cross(feature, schema), type="string")
+        yield Key(column=name, table=feature.table, values=_cross(feature, schema), type="string")
     elif isinstance(feature, Bag | WeightedBag):
         values, kind = _bag(feature, schema)
-        yield Key(feature=name, column=name, table=feature.table, values=values, type=kind, is_list=True)
+        yield Key(column=name, table=feature.table, values=values, type=kind, is_list=True)
     elif isinstance(feature, SequenceFeature):
-        lists = _aligned(feature, schema)
-        for member in feature.members:
-            if isinstance(member, CategoricalMember):
-                place = feature.encoded_column(member)
-                yield Key(
-                    feature=place,
-                    column=place,
-                    table=feature.member_table(member),
-                    values=lists[member.name],
-                    type=key_type(schema[feature.list_column(member)]),
-                    is_list=True,
-                    missing=member.missing,
-                )
+        yield from _member_keys(feature, schema)
 
 
 def numbers(feature: Feature, schema: pl.Schema, *, scoring: bool = False) -> Iterator[Number]:
@@ -170,6 +147,33 @@ def entries(column: str, schema: pl.Schema, *, separator: str = "") -> pl.Expr:
     return pl.col(column).cast(pl.List(inner)).fill_null(pl.lit([], dtype=pl.List(inner)))
 
 
+def _category_key(feature: Categorical, schema: pl.Schema, *, scoring: bool) -> Key:
+    """One value per row, or what stands for it when scoring."""
+    constant, missing = feature.when_scoring if scoring else None, feature.missing
+    kind: KeyType
+    if scoring and feature.unknown_when_scoring:
+        values, kind, missing = pl.lit(None, dtype=pl.String), "", "unknown"
+    elif constant is not None:
+        values, kind = pl.lit(constant), "string" if isinstance(constant, str) else "int"
+    else:
+        values, kind = category(feature.source, schema), key_type(schema[feature.source])
+    return Key(column=feature.name, table=feature.table, values=values, type=kind, missing=missing)
+
+
+def _member_keys(feature: SequenceFeature, schema: pl.Schema) -> Iterator[Key]:
+    lists = _aligned(feature, schema)
+    for member in feature.members:
+        if isinstance(member, CategoricalMember):
+            yield Key(
+                column=feature.encoded_column(member),
+                table=feature.member_table(member),
+                values=lists[member.name],
+                type=key_type(schema[feature.list_column(member)]),
+                is_list=True,
+                missing=member.missing,
+            )
+
+
 def category(column: str, schema: pl.Schema) -> pl.Expr:
     """A column's values as integers or strings; other numbers as they are."""
     kind = schema[column]
@@ -182,10 +186,6 @@ def key_type(kind: pl.DataType) -> KeyType:
     """What the categories of a column, or of its lists, are."""
     inner = _inner(kind)
     return "" if inner == pl.Null else "string" if inner in _TEXT else "int"
-
-
-def _constant_type(constant: int | str) -> KeyType:
-    return "string" if isinstance(constant, str) else "int"
 
 
 def _inner(kind: pl.DataType) -> PolarsDataType:

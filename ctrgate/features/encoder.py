@@ -246,7 +246,7 @@ class Encoder:
         if table.type and key.type and table.type != key.type:
             words = {"int": "integers", "string": "text"}
             raise SchemaError(
-                f"{key.feature} is {words[key.type]} in the table to encode, but was {words[table.type]} in the train "
+                f"{key.column} is {words[key.type]} in the table to encode, but was {words[table.type]} in the train "
                 "rows; convert the column"
             )
         if not key.is_list:

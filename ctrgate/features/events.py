@@ -33,12 +33,10 @@ def log_keys(group: SequenceFeature, schema: pl.Schema) -> Iterator[tuple[str, K
     """The categories of the rows' own events: the raw column and what is read in it."""
     for member in group.members:
         if isinstance(member, CategoricalMember):
-            place = group.encoded_column(member)
             yield (
                 member.source,
                 Key(
-                    feature=place,
-                    column=place,
+                    column=group.encoded_column(member),
                     table=group.member_table(member),
                     values=_raw(member, schema),
                     type=key_type(schema[member.source]),

@@ -168,11 +168,11 @@ class _Gatherer:
         self._takers.append(take_marked if where is not None else take_entries if is_list else taker)
 
     def _count(self, key: Key, *, where: pl.Expr | None = None) -> None:
-        what = f"{self._source}: {key.feature} reads the table {key.table}, which"
+        what = f"{self._source}: {key.column} reads the table {key.table}, which"
         self.types[key.table] = agreed(self.types.get(key.table, ""), key.type, what=what)
         encoding, counter = self._encodings[key.table], self.counters[key.table]
         if isinstance(encoding, IdentityEncoding) and key.type == "string":
-            raise SchemaError(f"{self._source}: {key.feature} takes integers as rows (identity), but it holds text")
+            raise SchemaError(f"{self._source}: {key.column} takes integers as rows (identity), but it holds text")
         present, absent = isinstance(encoding, VocabularyEncoding), key.missing == "value"
 
         def count(values: pl.Series) -> None:

@@ -8,9 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrgate.comparison.rows import Rows
+from ctrgate.comparison.rows import Rows, counted
 from ctrgate.comparison.wording import TITLES, difference, interval
-from ctrgate.errors import DataError
 from ctrgate.metrics.measured import Measured
 from ctrgate.metrics.paired import pair
 from ctrgate.metrics.paired_auc import PairedAuc, paired_auc
@@ -41,12 +40,9 @@ def logits_compared(
         interval of the difference holds 0, None where there is no interval.
     """
     differing = run.view(np.int64) != again.view(np.int64)
-    labels, weights, groups = rows.column(rows.label_column), rows.role("weight"), rows.role("group")
-    kept = ~np.isnan(labels) if weights is None else ~np.isnan(labels) & (weights > 0)
-    if not kept.any():
-        raise DataError(f"no {rows.split} row of {rows.prepared.folder} has the label {rows.label} and a weight")
+    kept, weights, groups = counted(rows), rows.role("weight"), rows.role("group")
     pairs = pair(
-        labels[kept],
+        rows.column(rows.label_column)[kept],
         run[kept],
         again[kept],
         groups=None if groups is None else groups[kept],
