@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import polars as pl
-from pydantic import BeforeValidator
 
 from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError, HeldBackError
-from ctrgate.features.dataset import DatasetConfig
+from ctrgate.features.dataset import DatasetConfig, Places
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.prepared import Prepared, PrepareSettings
 from ctrgate.features.roles import SPLIT
@@ -31,15 +30,11 @@ __all__ = ["Config", "ValidateSettings", "run"]
 _TOLD = 20  # findings on the terminal; the page has all
 
 
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 @settings
 class ValidateSettings(CheckSettings):
     """The ``validate`` section of a run file."""
 
-    files: Annotated[tuple[Place, ...], BeforeValidator(_listed)] = ()
+    files: Places = ()
     """Paths or globs of the day's raw rows, labels included."""
     split: SplitName | None = None
     """Instead of ``files``: the dataset's own rows of a split; test where neither is given."""

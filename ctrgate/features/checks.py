@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ctrgate.errors import DataError, SchemaError
+from ctrgate.features.column_types import held_type, is_list, is_text
 from ctrgate.features.columns import entries
 from ctrgate.features.kinds import (
     Bag,
@@ -119,12 +120,12 @@ class _Need:
     def met_by(self, kind: pl.DataType) -> bool:
         if kind == pl.Null or (self.text and kind == pl.String):
             return True
-        if self.lists != isinstance(kind, pl.List | pl.Array):
+        if self.lists != is_list(kind):
             return False
-        inner = kind.inner if isinstance(kind, pl.List | pl.Array) else kind
+        inner = held_type(kind)
         if inner in (pl.Null, pl.Boolean) or inner.is_integer():
             return True
-        return inner.is_numeric() if self.numbers else inner in (pl.String, pl.Categorical, pl.Enum)
+        return inner.is_numeric() if self.numbers else is_text(inner)
 
 
 def _needs(feature: Feature, *, scoring: bool, log: bool) -> Iterator[_Need]:
@@ -161,7 +162,7 @@ def _wrong_drops(feature: Feature, schema: pl.Schema, *, source: str, log: bool)
         if isinstance(feature, SequenceFeature) and isinstance(each, CategoricalMember) and not log:
             column = feature.list_column(each)
         kind = schema[column]
-        inner = kind.inner if isinstance(kind, pl.List | pl.Array) else kind
+        inner = held_type(kind)
         if inner.is_integer():
             texts = [value for value in each.drop if isinstance(value, str)]
             if texts:

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from polars._typing import PolarsDataType
 
+from ctrgate.features.column_types import held_type, is_text
 from ctrgate.features.encodings import Boundaries, FloorLogSquared
 from ctrgate.features.kinds import (
     Bag,
@@ -30,7 +30,6 @@ __all__ = ["Key", "KeyType", "Number", "category", "entries", "key_type", "keys"
 
 KeyType = Literal["int", "string", ""]
 """What a category is; empty for a column without any value, which fits both."""
-_TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +141,8 @@ def entries(column: str, schema: pl.Schema, *, separator: str = "") -> pl.Expr:
         split = pl.when(pl.col(column) != "").then(pl.col(column).str.split(separator))
         present = pl.when(pl.element() != "").then(pl.element())
         return split.fill_null(pl.lit([], dtype=pl.List(pl.String))).list.eval(present)
-    inner = _inner(kind)
-    inner = pl.String if inner in (*_TEXT, pl.Null) else pl.Int8 if inner == pl.Boolean else inner
+    inner = held_type(kind)
+    inner = pl.String if is_text(inner) or inner == pl.Null else pl.Int8 if inner == pl.Boolean else inner
     return pl.col(column).cast(pl.List(inner)).fill_null(pl.lit([], dtype=pl.List(inner)))
 
 
@@ -184,12 +183,8 @@ def category(column: str, schema: pl.Schema) -> pl.Expr:
 
 def key_type(kind: pl.DataType) -> KeyType:
     """What the categories of a column, or of its lists, are."""
-    inner = _inner(kind)
-    return "" if inner == pl.Null else "string" if inner in _TEXT else "int"
-
-
-def _inner(kind: pl.DataType) -> PolarsDataType:
-    return kind.inner if isinstance(kind, pl.List | pl.Array) else kind
+    inner = held_type(kind)
+    return "" if inner == pl.Null else "string" if is_text(inner) else "int"
 
 
 def _number(feature: Numeric | Bucketized, *, scoring: bool) -> pl.Expr:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ctrgate.errors import DataError, SchemaError
+from ctrgate.features.column_types import is_text
 from ctrgate.features.dataset import DatasetConfig, Label
 from ctrgate.features.hashing import hash_column
 from ctrgate.features.layout import Role, role_column
@@ -84,7 +85,7 @@ def _expectations(dataset: DatasetConfig, schema: pl.Schema) -> Iterator[tuple[s
         yield "the timestamp", roles.timestamp, fits, f"{whole} of {roles.timestamp_unit} or a datetime"
     if roles.group:
         kind = schema[roles.group]
-        fits = kind.is_integer() or _is_text(kind)
+        fits = kind.is_integer() or is_text(kind)
         yield "the group", roles.group, fits, f"{whole} or text"
 
 
@@ -102,7 +103,7 @@ def role_columns(dataset: DatasetConfig, schema: pl.Schema) -> list[pl.Expr]:
         columns.append(pl.col(roles.order).cast(pl.Int64).alias(role_column("order", roles.order)))
     columns += [pl.col(name).cast(pl.String).alias(role_column("segment", name)) for name in roles.segments]
     for name in roles.keys:
-        key = pl.col(name).cast(pl.String) if _is_text(schema[name]) else pl.col(name)
+        key = pl.col(name).cast(pl.String) if is_text(schema[name]) else pl.col(name)
         columns.append(key.alias(role_column("key", name)))
     return columns
 
@@ -120,7 +121,7 @@ def label_column(label: Label, schema: pl.Schema) -> pl.Expr:
 def group_column(dataset: DatasetConfig, schema: pl.Schema) -> pl.Expr:
     """The user as int64: integers as they are, texts by a stable hash."""
     raw = pl.col(dataset.roles.group)
-    if _is_text(schema[dataset.roles.group]):
+    if is_text(schema[dataset.roles.group]):
         return raw.cast(pl.String).map_batches(_hash63, return_dtype=pl.Int64, is_elementwise=True)
     return raw.cast(pl.Int64)
 
@@ -197,7 +198,3 @@ def _hash63(values: pl.Series) -> pl.Series:
 def _present(name: str, schema: pl.Schema) -> pl.Expr:
     """A column with NaN read as missing."""
     return pl.col(name).fill_nan(None) if schema[name].is_float() else pl.col(name)
-
-
-def _is_text(kind: pl.DataType) -> bool:
-    return kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum)

@@ -14,6 +14,7 @@ from typing import Literal
 import polars as pl
 
 from ctrgate.errors import DataError, SchemaError
+from ctrgate.features.column_types import held_type, is_text
 from ctrgate.features.dataset import ColumnType, Csv, DatasetConfig, Join
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.encodings import IdentityEncoding
@@ -166,23 +167,15 @@ def check_agreement(sources: Sequence[Source], columns: Iterable[str]) -> None:
     for column in dict.fromkeys(columns):
         first: Source | None = None
         for source in sources:
-            kind = _innermost(source.schema[column])
+            kind = held_type(source.schema[column])
             if kind == pl.Null:
                 continue
             first = first or source
-            if _is_text(kind) != _is_text(_innermost(first.schema[column])):
+            if is_text(kind) != is_text(held_type(first.schema[column])):
                 raise SchemaError(
                     f"{source.path}: column {column} holds {source.schema[column]}, but {first.path} holds "
                     f"{first.schema[column]} there; one column must be text everywhere or numbers everywhere"
                 )
-
-
-def _innermost(kind: pl.DataType) -> object:
-    return kind.inner if isinstance(kind, pl.List | pl.Array) else kind
-
-
-def _is_text(kind: object) -> bool:
-    return kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum)
 
 
 def _open(

@@ -8,6 +8,7 @@ from typing import Literal
 
 import polars as pl
 
+from ctrgate.features.column_types import is_list, is_text
 from ctrgate.features.columns import category, entries
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.kinds import (
@@ -52,7 +53,7 @@ class Watched:
         if kind == pl.Null or self.content == "other":
             return True
         if self.content in ("numbers", "categories"):
-            return isinstance(kind, pl.List | pl.Array) or (kind == pl.String and bool(self.separator))
+            return is_list(kind) or (kind == pl.String and bool(self.separator))
         if isinstance(kind, pl.List | pl.Array | pl.Struct):
             return False
         return self.content == "category" or kind.is_numeric() or kind == pl.Boolean
@@ -90,7 +91,7 @@ def type_name(kind: pl.DataType) -> str:
         return "int"
     if kind.is_float() or kind.is_decimal():
         return "float"
-    if kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum):
+    if is_text(kind):
         return "string"
     if isinstance(kind, pl.Datetime | pl.Date):
         return "datetime"
