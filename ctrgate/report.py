@@ -14,6 +14,7 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.files import atomic_file
 from ctrgate.gate_report import gate_section
+from ctrgate.line_files import whole_lines
 from ctrgate.masking import masked
 from ctrgate.page import Section, Tile
 from ctrgate.progress import console
@@ -296,9 +297,8 @@ def _json(path: Path, *, verb: str) -> dict[str, Any]:
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a file that may be missing; a last line cut by a kill is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     values = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(whole_lines(path), start=1):
         try:
             values.append(json.loads(line))
         except ValueError as error:

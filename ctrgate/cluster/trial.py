@@ -16,6 +16,7 @@ from ray import tune
 
 from ctrgate.errors import ConfigError
 from ctrgate.files import locked
+from ctrgate.line_files import whole_lines
 
 __all__ = ["TrialProcess"]
 
@@ -111,8 +112,7 @@ class TrialProcess(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def _next_value(self) -> float | None:
         path = Path(self._given["folder"]) / "metrics.jsonl"
         wanted = self._reported + 1 + int(self._given["epochs_before"])
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-        for line in map(json.loads, lines):
+        for line in map(json.loads, whole_lines(path)):
             if line["epoch"] == wanted:
                 return float(self._given["sign"] * line[f"valid/{self._given['metric']}"])
         return None

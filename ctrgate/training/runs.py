@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared, PrepareSettings
 from ctrgate.features.sampling import logit_shifts
 from ctrgate.files import atomic_file, write_json
+from ctrgate.line_files import append_line, whole_lines
 from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.registry import ModelConfig
 from ctrgate.training.checkpoint import Checkpoints, load_weights, weights_checksum
@@ -85,6 +85,10 @@ class RunFolder:
         """The saved states."""
         return Checkpoints(self.path / "checkpoints")
 
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
     def begin(self, config: Mapping[str, Any], *, seed: int, prepared: Prepared) -> None:
         """Write the run's settings and surroundings, or see that a run to be resumed has the same settings.
 
@@ -132,21 +136,16 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, float]) -> None:
         """Add one line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._metrics, json.dumps(line))
 
     def metrics(self) -> list[dict[str, float]]:
         """The lines of metrics.jsonl; a last line cut by a kill is left out."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in whole_lines(self._metrics)]
 
     def cut_metrics(self, *, after_epoch: int) -> None:
         """Keep the lines of that many epochs: a resumed run writes later ones again."""
         kept = [line for line in self.metrics() if line["epoch"] <= after_epoch]
-        with atomic_file(self.path / "metrics.jsonl") as temporary:
+        with atomic_file(self._metrics) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ctrgate.errors import DataError
+from ctrgate.line_files import append_line, whole_lines
 
 __all__ = ["Decision", "End", "Journal", "Record"]
 
@@ -62,12 +62,7 @@ class Journal:
         self.records: dict[int, Record] = {}
         self.reports: list[tuple[int, int, Decision]] = []
         """Trial, epoch and decision, in the order in which they were made."""
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            with path.open("r+", encoding="utf-8") as file:
-                file.truncate(len(whole.encode()))
-        for number, line in enumerate(whole.splitlines(), start=1):
+        for number, line in enumerate(whole_lines(path, cut=True), start=1):
             try:
                 self._take(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:
@@ -89,10 +84,7 @@ class Journal:
 
     def _add(self, event: Mapping[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, json.dumps(event, ensure_ascii=False, allow_nan=False))
         self._take(event)
 
     def _take(self, event: Mapping[str, Any]) -> None:
