@@ -14,7 +14,7 @@ from ctrgate import evaluate, export, train
 from ctrgate.config import load
 from ctrgate.errors import ConfigError
 from ctrgate.training.runs import RunFolder, restore
-from ctrgate.widths import explained_variance, width
+from ctrgate.training.table_widths import explained_variance, width
 
 
 def naive_shares(rows: np.ndarray) -> np.ndarray:
