@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ctrgate.evaluate import _events
 from ctrgate.features.layout import Member, SequenceGroup
+from ctrgate.training.evaluation import _events
 
 GROUP = SequenceGroup(name="history", members=(Member(name="item", column="history/item", table="item"),), max_length=9)
 

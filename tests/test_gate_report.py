@@ -22,6 +22,7 @@ from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
 from ctrgate.gate_report import gate_figures, headline
 from ctrgate.progress import console
+from ctrgate.training import evaluation
 from ctrgate.training.runs import Restored, RunFolder, restore
 
 FIELDS = ["user", "item", "price"]
@@ -144,9 +145,9 @@ def test_of_a_long_split_some_batches_are_seen_with_their_own_segments(
     verb("evaluate")
     restored = of_run(verb)
     factor, device = factors_by_hand(restored, "valid")
-    monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 9)  # 140 rows are 16 batches, the last one of 5 rows
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 9)  # 140 rows are 16 batches, the last one of 5 rows
     scored = pl.DataFrame({"segment:device": device})
-    seen = evaluate.observed(restored, scored, split="valid")
+    seen = evaluation.observed(restored, scored, split="valid")
     rows = [row for row in range(140) if row // 9 in (0, 5, 10, 15)]
     assert seen["num_rows"] == len(rows) == 32
     gate = seen["gates"][0]
@@ -163,7 +164,7 @@ def test_scores_are_those_of_a_model_that_nobody_watched(
     verb = trained("gdcn")
     place = Path(verb("evaluate")["run"]) / "evaluation"
     watched = [pl.read_parquet(place / f"{split}.parquet") for split in ("valid", "test")]
-    monkeypatch.setattr(evaluate, "observed", lambda *_, **__: {"gates": [], "cross": []})
+    monkeypatch.setattr(evaluation, "observed", lambda *_, **__: {"gates": [], "cross": []})
     verb("evaluate")
     plain = [pl.read_parquet(place / f"{split}.parquet") for split in ("valid", "test")]
     assert all(one.equals(other) for one, other in zip(watched, plain, strict=True))

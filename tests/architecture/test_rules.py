@@ -41,6 +41,7 @@ def loaded_by(code: str) -> set[str]:
         ("import ctrgate.sync", set()),
         ("import ctrgate.score", set()),
         ("import ctrgate.widths", set()),
+        ("import ctrgate.evaluate", {"matplotlib"}),
     ],
 )
 def test_a_verb_loads_only_what_it_needs(code: str, allowed: set[str]) -> None:
