@@ -18,11 +18,11 @@ import polars as pl
 import pytest
 import yaml
 
-from ctrgate import reproduce
 from ctrgate.cli import main
 from ctrgate.config import load
 from ctrgate.errors import ArtifactError, ConfigError, DataError, HeldBackError, Interrupted
-from ctrgate.reproduce import StageFailed, run_stage
+from ctrgate.reproduction import again
+from ctrgate.reproduction.again import StageFailed, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         run_verb(verb, path, *overrides)
         done.append(verb)
 
-    monkeypatch.setattr(reproduce, "run_stage", run)
+    monkeypatch.setattr(again, "run_stage", run)
     return done
 
 
