@@ -13,7 +13,7 @@ from ctrgate.features.dataset import Split
 from ctrgate.features.kinds import Feature
 from ctrgate.validation.expectations import Expectations
 from docs.site.sections import Section, homes, nested, networks, sections
-from docs.site.settings import Link, anchor, classes_in, heading, table, tag_of
+from docs.site.settings import Link, anchor, boxed, classes_in, heading, table, tag_of
 
 __all__ = ["DOCS", "MARKS", "link_from", "section_pages"]
 
@@ -79,13 +79,13 @@ def _name(network: type) -> str:
 
 
 def _sections(_: str, page: str) -> str:
-    """A line for each section: its name, default, purpose and readers."""
-    lines = ["| section | default | what it is for | read by |", "|---|---|---|---|"]
+    """A line for each section: its name, purpose, default and readers."""
+    lines = ["| section | what it is for | default | read by |", "|---|---|---|---|"]
     for section in sections():
         way = _way(page, to=section.page)
         name = f"[`{section.name}`]({way})" if way else f"`{section.name}`"
-        lines.append(f"| {name} | {section.default} | {section.about} | {', '.join(section.readers)} |")
-    return "\n".join(lines)
+        lines.append(f"| {name} | {section.about} | {section.default} | {', '.join(section.readers)} |")
+    return boxed(lines)
 
 
 def _features(_: str, page: str) -> str:

@@ -7,7 +7,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -20,6 +20,7 @@ from ctrgate.config import expand
 __all__ = [
     "Link",
     "anchor",
+    "boxed",
     "classes_in",
     "default_of",
     "heading",
@@ -88,6 +89,11 @@ def table(cls: type, *, link: Link) -> str:
         kind = words(setting.annotation, setting.metadata, link=link)
         cells = (f"`{name}`", about(setting.description), kind, default_of(setting))
         lines.append(f"| {' | '.join(cells)} |")
+    return boxed(lines)
+
+
+def boxed(lines: Sequence[str]) -> str:
+    """A table whose second column says what the first means, so that the site gives it room."""
     return "\n".join(['<div class="settings" markdown>', "", *lines, "", "</div>"])
 
 

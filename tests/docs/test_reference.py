@@ -32,7 +32,7 @@ def test_every_section_has_its_line_with_a_purpose_and_its_readers(pages: dict[s
     lines = re.findall(r"^\| (?:\[)?`(\w+)`.*? \|(.*)\|$", table_of_sections, flags=re.MULTILINE)
     told = {name: [cell.strip() for cell in cells.split("|")] for name, cells in lines}
     assert tuple(told) == SECTIONS
-    for name, (default, about, readers) in told.items():
+    for name, (about, default, readers) in told.items():
         assert len(about) > 8, name
         assert bool(default) == bool(readers) == (name != "report")
 
