@@ -90,7 +90,7 @@ def of_module(name: str, arguments: Sequence[str]) -> Iterator[str]:
     files = [place.with_suffix(".py")] if place.with_suffix(".py").exists() else sorted(place.glob("*.py"))
     source = "".join(path.read_text() for path in files)
     if source:
-        options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+        options = [word.partition("=")[0] for word in arguments if word.startswith("--") and word != "--help"]
         yield from (f"python -m {name} {option}: no such option" for option in options if f'"{option}"' not in source)
         yield from of_run_file([word for word in arguments if not word.startswith("--")])
 
