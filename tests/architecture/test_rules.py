@@ -41,6 +41,7 @@ def loaded_by(code: str) -> set[str]:
         ("import ctrgate.sync", set()),
         ("import ctrgate.score", set()),
         ("import ctrgate.widths", set()),
+        ("import ctrgate.export", set()),
         ("import ctrgate.reproduce", set()),
         ("import ctrgate.evaluate", {"matplotlib"}),
     ],

@@ -14,12 +14,12 @@ import polars as pl
 import pytest
 import torch
 
-from ctrgate import export
 from ctrgate.artifact import bundle, compiled, forms
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.compiled import Compiled, open_compiled
 from ctrgate.contracts import Fields
 from ctrgate.errors import ArtifactError, ConfigError
+from ctrgate.exporting import proof
 from ctrgate.files import checksum
 
 NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
@@ -35,8 +35,8 @@ def exported(dense_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         into.write_bytes(b"library")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "compile_network", stand_in)
-        patch.setattr(export, "open_compiled", lambda *_, **__: _network(Artifact.load(dense_run.artifact)))
+        patch.setattr(proof, "compile_network", stand_in)
+        patch.setattr(proof, "open_compiled", lambda *_, **__: _network(Artifact.load(dense_run.artifact)))
         result = dense_run("export", "export.forms=[compiled]", f"export.into={into}")
     return replace(dense_run, artifact=into), result["identity"]
 

@@ -89,7 +89,7 @@ def test_a_factor_that_is_not_folded_into_the_rows_is_held_back(
     selected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _ = selected
-    monkeypatch.setattr("ctrgate.export.shrink", _forgetting_the_factor())
+    monkeypatch.setattr("ctrgate.exporting.trained.shrink", _forgetting_the_factor())
     with pytest.raises(HeldBackError, match="scores otherwise"):
         run("export", "name=selected", f"export.into={tmp_path / 'out'}")
 
