@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--of", nargs="+", choices=list(TITLES), default=list(TITLES), help="what grows")
     parser.add_argument("--rows", nargs="+", type=int, default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--score-up-to", type=int, default=1_000_000, help="more rows are prepared, but not scored")
     parser.add_argument("--fields", nargs="+", type=int, default=[10, 25, 50, 100, 200])
     parser.add_argument("--lengths", nargs="+", type=int, default=[50, 100, 200, 500, 1000])
     parser.add_argument("--turns", type=int, default=5, help="steps of each point that are counted; rows have one")
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for grows in parsed.of:
             sizes = {"rows": parsed.rows, "fields": parsed.fields, "length": parsed.lengths}[grows]
             for of, commands in _commands(grows, sorted(sizes), Path(temporary), threads=parsed.threads).items():
+                if of == "score":
+                    commands = {size: each for size, each in commands.items() if int(size) <= parsed.score_up_to}
                 sys.stderr.write(f"measuring {of} as {grows} grow\n")
                 turns = 1 if grows == "rows" else parsed.turns
                 found = take_turns(commands, threads=parsed.threads, turns=turns, warm_up=grows != "rows")
@@ -82,7 +85,10 @@ TITLES = {"rows": "rows", "fields": "fields", "length": "events of a history"}
 
 
 def table(curves: Sequence[Curve]) -> str:
-    """A line for each size; for each curve what a row (or an event) costs, that to the first, and peak memory."""
+    """A line for each size; for each curve what a row (or an event) costs, that to the first, and peak memory.
+
+    A curve may lack sizes that the first one has.
+    """
     grows = curves[0].grows
     unit = "an event" if grows == "length" else "a row"
     head = [TITLES[grows]]
@@ -92,6 +98,9 @@ def table(curves: Sequence[Curve]) -> str:
     for size in curves[0].points:
         cells = [f"{size:,}"]
         for curve in curves:
+            if size not in curve.points:
+                cells += ["not tried", "", ""]
+                continue
             cells += [f"{curve.cost(size):,.1f}", f"{curve.to_first(size):.2f}", f"{curve.points[size].peak_mb:,.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

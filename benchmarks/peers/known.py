@@ -52,7 +52,11 @@ PEERS: Mapping[str, Peer] = {
         has_frappe=True,
     ),
     "deepctr-torch": Peer(
-        requirements=("torch==2.13.0", "deepctr-torch==0.3.0", "requests"),  # which it imports and does not ask for
+        requirements=(
+            "torch==2.13.0",
+            "deepctr-torch==0.3.0",
+            "requests==2.34.2",  # which it imports and does not ask for
+        ),
         module="of_deepctr",
         theirs={"train": {"deepctr-torch": "train"}, "evaluate": {"deepctr-torch": "evaluate"}},
         ours=_OTHER,
