@@ -22,7 +22,8 @@ import yaml
 from ctrgate.data.planted import best_scores
 from ctrgate.data.synthetic import SyntheticConfig, write
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.vocabulary import FIRST, Vocabulary
+from ctrgate.features.vocabulary import Vocabulary
+from ctrgate.row_ids import FIRST_VALUE_ID
 from pipelines.experiment import Stopped, run_verb
 
 __all__ = ["main"]
@@ -182,7 +183,7 @@ def _kept(artifact: Path, counts: pl.DataFrame) -> pl.DataFrame:
     """The planted values, with whether the artifact's encoder gives them a row of their own."""
     encoder = Encoder.load(artifact / "encoder")
     rows = [
-        table.entries.filter(pl.col("id") >= FIRST).select(pl.lit(name).alias("field"), "value", kept=True)
+        table.entries.filter(pl.col("id") >= FIRST_VALUE_ID).select(pl.lit(name).alias("field"), "value", kept=True)
         for name, table in encoder.tables.items()
         if isinstance(table, Vocabulary)
     ]

@@ -16,9 +16,7 @@ from ctrgate.features.encodings import VocabularyEncoding
 from ctrgate.features.kinds import Missing
 from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID, UNKNOWN_ID
 
-__all__ = ["FIRST", "Vocabulary"]
-
-FIRST = FIRST_VALUE_ID
+__all__ = ["Vocabulary"]
 
 
 @dataclass(frozen=True, eq=False)

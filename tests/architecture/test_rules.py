@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,3 +105,10 @@ def test_serving_pins_what_the_lock_pins() -> None:
 
     assert pins(ROOT / "serving" / "requirements.txt") - pins(ROOT / "requirements.lock") == {"torch==2.13.0"}
     assert "torch==2.13.0" in (ROOT / "Makefile").read_text()
+
+
+def test_the_page_about_architecture_has_the_layers_that_are_enforced() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert "\n".join("  ".join(layer.split(" | ")) for layer in layers if layer != "__main__") in page
