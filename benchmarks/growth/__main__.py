@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.growth.points import BY_FIELDS, BY_LENGTH
 from benchmarks.speed.place import Place
@@ -118,6 +119,10 @@ def draw(curves: Sequence[Curve]) -> Figure:
         panel.set(xscale="log", yscale="log", xlabel=TITLES[grows])
         low, high = panel.get_ylim()
         panel.set_ylim(min(low, 0.5), max(high, 4.0))
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+        panel.minorticks_off()
         panel.legend(frameon=False)
         panel.grid(linewidth=0.5, alpha=0.4)
         panel.spines[["top", "right"]].set_visible(False)
