@@ -9,8 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ctrgate.row_ids import UNKNOWN_ID as UNKNOWN_ID
-
 TableRule = Literal["fused", "dense"]
 Pooling = Literal["sum", "mean", "none"]
 

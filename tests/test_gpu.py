@@ -1,4 +1,4 @@
-"""Training on a GPU; run by `make test-gpu`."""
+"""Training on a GPU; the same on a processor shows that the tests themselves hold. `make test-gpu` runs the rest."""
 
 from __future__ import annotations
 
@@ -13,63 +13,68 @@ from ctrgate.config import load
 from ctrgate.errors import ConfigError
 from ctrgate.training.runs import restore
 from tests.training.conftest import run_file, task, write_run
+from tests.training.test_train import Stop, killed_after
 
 __all__ = ["run_file", "task", "write_run"]
 
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
-STILL = {"name": "gdcn", "structure": "parallel", "mlp": {"hidden": [16], "batch_norm": True}}
+NEEDED = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")]
+STILL = {"name": "gdcn", "parallel_mlp": {"hidden": [16], "batch_norm": True}}
+STEPS = {"batch_size": 100, "learning_rate": 0.01, "checkpoint_every": 5}
 TABLES = {
     "dense": {"dim": 6, "init_std": 0.05, "rule": {"name": "dense", "l2": 0.01}},
     "fused": {"dim": 6, "init_std": 0.05, "rule": {"name": "fused", "learning_rate": 0.05, "decay": 0.01}},
 }
 
 
-@pytest.mark.gpu
-@on_gpu
 @pytest.mark.parametrize("rule", TABLES)
-def test_a_gpu_takes_the_steps_of_a_processor(write_run: Callable[..., Path], rule: str) -> None:
-    runs = {
-        device: write_run(
-            under=device,
-            tables=TABLES[rule],
-            model=STILL,
-            train={"batch_size": 100, "learning_rate": 0.01, "epochs": 2, "device": device},
-        )
-        for device in ("cpu", "cuda")
-    }
-    done = {device: train.run(load(path, train.Config)) for device, path in runs.items()}
-    assert done["cuda"]["valid"]["auc"] == pytest.approx(done["cpu"]["valid"]["auc"], abs=1e-3)
-    ours, theirs = (restore(load(path, train.Config).folder).model.state_dict() for path in runs.values())
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDED)])
+def test_the_steps_are_those_of_a_processor(write_run: Callable[..., Path], rule: str, device: str) -> None:
+    runs = [
+        write_run(under=f"on-{place}", tables=TABLES[rule], model=STILL, train={**STEPS, "epochs": 2, "device": of})
+        for place, of in enumerate(("cpu", device))
+    ]
+    one, other = (train.run(load(path, train.Config)) for path in runs)
+    assert other["valid"]["auc"] == pytest.approx(one["valid"]["auc"], abs=1e-3)
+    ours, theirs = (restore(load(path, train.Config).folder).model.state_dict() for path in runs)
     for name in ours:
         torch.testing.assert_close(theirs[name], ours[name], atol=1e-3, rtol=1e-2, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.gpu
-@on_gpu
 @pytest.mark.parametrize("rule", TABLES)
-@pytest.mark.parametrize("first", ["cpu", "cuda"])
-def test_a_checkpoint_goes_on_at_the_other_place(write_run: Callable[..., Path], rule: str, first: str) -> None:
-    second = {"cpu": "cuda", "cuda": "cpu"}[first]
-    train_settings = {"batch_size": 100, "learning_rate": 0.01, "epochs": 2}
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("cpu", "cpu"), pytest.param("cpu", "cuda", marks=NEEDED), pytest.param("cuda", "cpu", marks=NEEDED)],
+)
+def test_a_checkpoint_goes_on_at_another_place(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, rule: str, first: str, second: str
+) -> None:
     whole, parts = (
-        write_run(under=name, tables=TABLES[rule], model=STILL, train=train_settings) for name in ("whole", "parts")
+        write_run(under=name, tables=TABLES[rule], model=STILL, train={**STEPS, "epochs": 2})
+        for name in ("whole", "parts")
     )
     done = train.run(load(whole, train.Config))
-    train.run(load(parts, train.Config, ["train.epochs=1", f"train.device={first}"]))
+    with monkeypatch.context() as patched:
+        killed_after(patched, 17)
+        with pytest.raises(Stop):
+            train.run(load(parts, train.Config, [f"train.device={first}"]))
     moved = train.run(load(parts, train.Config, [f"train.device={second}"]))
     assert moved["steps"] == done["steps"]
     assert moved["valid"]["auc"] == pytest.approx(done["valid"]["auc"], abs=1e-3)
 
 
-@pytest.mark.gpu
-@on_gpu
-@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"compile": True}, {"precision": "bf16", "compile": True}])
-def test_a_gpu_s_run_is_evaluated_and_exported(
-    write_run: Callable[..., Path], tmp_path: Path, settings: dict[str, object]
+@pytest.mark.parametrize(
+    ("device", "settings"),
+    [
+        ("cpu", {"precision": "bf16"}),
+        pytest.param("cuda", {"precision": "bf16"}, marks=NEEDED),
+        pytest.param("cuda", {"compile": True}, marks=NEEDED),
+        pytest.param("cuda", {"compile": True, "precision": "bf16"}, marks=NEEDED),
+    ],
+)
+def test_a_run_is_evaluated_and_exported(
+    write_run: Callable[..., Path], tmp_path: Path, device: str, settings: dict[str, object]
 ) -> None:
-    path = write_run(
-        "fused", train={"batch_size": 100, "learning_rate": 0.01, "epochs": 4, "device": "cuda", **settings}
-    )
+    path = write_run("fused", train={**STEPS, "epochs": 4, "device": device, **settings})
     assert train.run(load(path, train.Config))["valid"]["auc"] > 0.6
     assert evaluate.run(load(path, evaluate.Config))["test"]["auc"]["value"] > 0.55
     export.run(load(path, export.Config, [f"export.into={tmp_path / 'artifact'}"]))

@@ -67,3 +67,4 @@ def prefetch(source: Iterator[T], *, depth: int = 4) -> Iterator[T]:
     finally:
         stopped.set()
         thread.join()
+        torch.set_num_threads(torch.get_num_threads())  # threads that begin later take the number that was set last

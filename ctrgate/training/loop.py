@@ -13,12 +13,13 @@ from types import FrameType
 
 import torch
 
-from ctrgate.contracts import UNKNOWN_ID, Batch, Ids, Output
+from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, DataError, Interrupted
 from ctrgate.models.inputs import FusedRule, TablesConfig
 from ctrgate.progress import Bar, bar, console
+from ctrgate.row_ids import UNKNOWN_ID
 from ctrgate.training.checkpoint import Checkpoints, Progress, load_weights
 from ctrgate.training.model import CtrModel
 from ctrgate.training.objective import selection_loss

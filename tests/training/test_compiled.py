@@ -14,8 +14,8 @@ from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError
 from ctrgate.features.prepared import Prepared
-from ctrgate.training import loop
 from ctrgate.training.model import CtrModel, build_model
+from tests.training.test_train import Stop, killed_after
 
 SETTINGS = {"batch_size": 100, "learning_rate": 0.01, "epochs": 6, "checkpoint_every": 5, "compile": True}
 
@@ -52,15 +52,8 @@ def test_a_compiled_run_learns_and_goes_on_bit_by_bit(
     done = train.run(whole)
     assert done["valid"]["auc"] > 0.6
     with monkeypatch.context() as patched:
-        original = loop.Fit.step
-
-        def dying(fit: loop.Fit, *values: object, **named: object) -> object:
-            if fit.progress.step == 17:
-                raise KeyboardInterrupt
-            return original(fit, *values, **named)
-
-        patched.setattr(loop.Fit, "step", dying)
-        with pytest.raises(KeyboardInterrupt):
+        killed_after(patched, 17)
+        with pytest.raises(Stop):
             train.run(killed)
     assert train.run(killed)["valid"] == done["valid"]
 
