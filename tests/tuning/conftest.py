@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from ctrgate import prepare, tune
+from ctrgate import tune
 from ctrgate.config import load
-from tests.training.conftest import rows, run_file
+from tests.training.conftest import run_file
+from tests.training.conftest import task as folder
+
+__all__ = ["folder"]
 
 SPACE = {
     "train.learning_rate": {"log_uniform": [1e-4, 3e-2]},
@@ -18,16 +21,6 @@ SPACE = {
     "tables.dim": {"choice": [4, 8, 16]},
     "model.num_heads": {"int": [1, 8]},
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with prepared rows."""
-    folder = tmp_path_factory.mktemp("search")
-    for seed, (split, number) in enumerate({"train": 1300, "valid": 401, "test": 257}.items()):
-        rows(number, seed=seed).write_parquet(folder / f"{split}.parquet")
-    prepare.run(load(run_file(folder, folder / "prepare.yaml", "dense"), prepare.Config))
-    return folder
 
 
 @pytest.fixture
