@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 import ctrgate
 from ctrgate.config import load
 from ctrgate.errors import ConfigError, CtrgateError
+from ctrgate.waiting import wait_briefly
 
 __all__ = ["ALIASES", "VERBS", "main"]
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Ctrl-C gives 130 and SIGTERM 143, once half-written files are removed.
     """
     parsed = _parser().parse_args(arguments)
+    wait_briefly()
     verb = ALIASES.get(parsed.verb, parsed.verb)
     try:
         with _terminating(), _nothing_else_on_stdout():

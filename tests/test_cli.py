@@ -155,6 +155,23 @@ def test_preparing_imports_no_torch() -> None:
     assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_threads_wait_briefly_unless_the_environment_says_how(given: dict[str, str], expected: str) -> None:
+    code = (
+        "import importlib, os, sys\nfrom ctrgate.cli import main\n"
+        "def loaded(name):\n    assert 'torch' not in sys.modules\n"
+        "    print(os.environ.get('GOMP_SPINCOUNT'), flush=True)\n    raise KeyboardInterrupt\n"
+        "importlib.import_module = loaded\nmain(['train', '--help'])"
+    )
+    settled = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in settled} | given
+    process = command("-c", code, env=environment)
+    _, err = process.communicate(timeout=60)
+    assert err.splitlines()[0] == expected
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     process = command("-c", "import time, sys\nfrom ctrgate.cli import main\nsys.exit(main(['prepare', '--help']))")
     assert process.stdout is not None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from benchmarks.speed.place import Place
 from benchmarks.speed.turns import Turn
+from ctrgate.waiting import wait_briefly
 
 __all__ = ["PLAIN", "SIDES", "begin"]
 
@@ -45,6 +46,8 @@ def begin(stage: str, side: str, place: Place) -> Turn:
     """Get a side ready; ``place.gates`` is to be the stage's."""
     function, *settings = SIDES[stage][side].split()
     module, name = function.split(".")
+    if module in ("ours", "rows"):
+        wait_briefly()  # as the command line does; the others wait as torch does by itself
     called = getattr(importlib.import_module(f"benchmarks.speed.{module}"), name)
     turn: Turn = called(place, **dict(setting.split("=") for setting in settings))
     return turn
