@@ -117,10 +117,14 @@ class Batch:
     rows: Tensor | None = None
 
     def of_one_empty_row(self) -> Batch:
-        """A batch with the same columns of ids, of one row that has none."""
+        """A batch with the same columns, of one row that has no ids."""
         lengths = torch.zeros(1, dtype=torch.int64, device=self.numbers.device)
-        none = {name: replace(ids, values=ids.values[:0], lengths=lengths) for name, ids in self.ids.items()}
-        return Batch(num_rows=1, ids=none, numbers=self.numbers.new_zeros(1, self.numbers.size(1)))
+        return Batch(
+            num_rows=1,
+            ids={name: replace(ids, values=ids.values[:0], lengths=lengths) for name, ids in self.ids.items()},
+            numbers=self.numbers.new_zeros(1, self.numbers.size(1)),
+            sequence_numbers={name: values[:0] for name, values in self.sequence_numbers.items()},
+        )
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -153,7 +157,7 @@ class Sequence:
     """An aligned group of histories, padded on the right.
 
     Shape:
-        - members: per member ``(B, T, D)``, zero at padding
+        - members: per member ``(B, T, D)``, zero at padding; of a number, which the network projects, ``(B, T, 1)``
         - mask: ``(B, T)`` bool, True where real
     """
 

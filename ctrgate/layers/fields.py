@@ -27,7 +27,7 @@ def assemble(
     """
     rows: dict[str, Tensor] = {}
     members: dict[str, dict[str, Tensor]] = {}
-    masks: dict[str, Tensor] = {}
+    lengths: dict[str, tuple[Tensor, int]] = {}  # of the histories of a group, with the longest there may be
     for lookup in lookups:
         ids, values = batch.ids[lookup.column], found[lookup.name]
         if lookup.pooling != "none":
@@ -38,12 +38,20 @@ def assemble(
             raise ValueError(f"lookup {lookup.name} reads a history from {lookup.column}, which has one id per row")
         member = lookup.name.removeprefix(f"{lookup.sequence}/")
         members.setdefault(lookup.sequence, {})[member] = pad(values, ids.lengths, max_length=lookup.max_length)
-        masks[lookup.sequence] = pad_mask(ids.lengths, max_length=lookup.max_length)
+        lengths[lookup.sequence] = ids.lengths, lookup.max_length
+    for column, numbers in batch.sequence_numbers.items():
+        group, _, member = column.partition("/")
+        if group in lengths:
+            of, longest = lengths[group]
+            members[group][member] = pad(numbers.unsqueeze(1), of, max_length=longest)
     return Fields(
         rows=rows,
         numbers=batch.numbers,
         vectors=batch.vectors,
-        sequences={name: Histories(members=parts, mask=masks[name]) for name, parts in members.items()},
+        sequences={
+            name: Histories(members=parts, mask=pad_mask(lengths[name][0], max_length=lengths[name][1]))
+            for name, parts in members.items()
+        },
         groups=batch.groups,
     )
 

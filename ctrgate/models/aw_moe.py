@@ -16,7 +16,7 @@ from ctrgate.layers.experts import SoftmaxGate
 from ctrgate.models.blocks import MlpConfig, Widths
 from ctrgate.models.experts import Experts, mix
 from ctrgate.models.histories import Interests, MatchedSettings, history_groups
-from ctrgate.models.inputs import Embedding, History, Inputs, NotNegative, Positive, Share
+from ctrgate.models.inputs import History, Inputs, NotNegative, Positive, Request, Share
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -80,7 +80,7 @@ class AWMoEConfig(MatchedSettings):
     sequence_dropout: Share = 0.0
     """On each interest."""
 
-    def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:
+    def embeddings(self, layout: Layout) -> tuple[Request, ...]:
         """One embedding per field, and each id member of each sequence group with the field it is matched with.
 
         Raises:

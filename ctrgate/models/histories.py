@@ -14,7 +14,7 @@ from ctrgate.contracts import Fields
 from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Layout
 from ctrgate.layers.activation_unit import ActivationUnit
-from ctrgate.models.inputs import Embedding, History, Inputs, every_field
+from ctrgate.models.inputs import EventNumber, History, Inputs, Request, every_field
 
 __all__ = ["HistoryGroup", "Interests", "MatchedSettings", "history_groups", "match_histories"]
 
@@ -26,13 +26,21 @@ class MatchedSettings:
     targets: Mapping[str, str] = field(default_factory=dict)
     """``GROUP/MEMBER: field`` where the field that a member is matched with is not the one that shares its table."""
 
-    def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:
-        """One embedding per field, and each id member of each sequence group with the field it is matched with.
+    def embeddings(self, layout: Layout) -> tuple[Request, ...]:
+        """One embedding per field, each id member of each group with the field it is matched with, and its numbers.
 
         Raises:
             ConfigError: Naming the members that no field matches.
         """
-        return every_field(layout) + match_histories(layout, targets=self.targets)
+        histories = match_histories(layout, targets=self.targets)
+        matched = {history.sequence for history in histories}
+        numbers = tuple(
+            EventNumber(sequence=group.name, member=member.name)
+            for group in layout.sequences
+            for member in group.members
+            if group.name in matched and not member.table
+        )
+        return every_field(layout) + histories + numbers
 
 
 def match_histories(layout: Layout, *, targets: Mapping[str, str]) -> tuple[History, ...]:
@@ -69,20 +77,27 @@ class HistoryGroup:
     Args:
         name: Of the sequence group.
         members: Its id members, each with the field it is matched with.
+        numbers: Its members that are numbers, each projected to D.
         dim: D, their width together.
         max_length: T.
     """
 
     name: str
     members: tuple[History, ...]
+    numbers: tuple[str, ...]
     dim: int
     max_length: int
 
     def read(self, fields: Fields) -> tuple[Tensor, Tensor, Tensor]:
-        """What is shown ``(B, D)``, the events ``(B, T, D)``, and which of them are real ``(B, T)``."""
+        """What is shown ``(B, D)``, the events ``(B, T, D)``, and which of them are real ``(B, T)``.
+
+        An event is its ids' rows side by side, plus what its numbers are projected to: no paper of these networks has
+        numbers of events.
+        """
         sequence = fields.sequence(self.name)
         shown = torch.cat([fields[member.target] for member in self.members], dim=1)
-        return shown, torch.cat([sequence[member.member] for member in self.members], dim=2), sequence.mask
+        events = torch.cat([sequence[member.member] for member in self.members], dim=2)
+        return shown, sum((sequence[number] for number in self.numbers), start=events), sequence.mask
 
 
 def history_groups(inputs: Inputs) -> tuple[HistoryGroup, ...]:
@@ -104,7 +119,9 @@ def history_groups(inputs: Inputs) -> tuple[HistoryGroup, ...]:
                 f"model.targets: {name} is {width} wide and what it is matched with {wanted}; match members with "
                 "fields of their own tables, or give these the same width in tables.dims"
             )
-        found.append(HistoryGroup(name=name, members=tuple(members), dim=width, max_length=lengths[name]))
+        numbers = tuple(number.member for number in inputs.event_numbers if number.sequence == name)
+        of_group = HistoryGroup(name=name, members=tuple(members), numbers=numbers, dim=width, max_length=lengths[name])
+        found.append(of_group)
     return tuple(found)
 
 

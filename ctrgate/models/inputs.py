@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
@@ -17,11 +17,13 @@ from ctrgate.features.layout import Layout
 __all__ = [
     "DenseRule",
     "Embedding",
+    "EventNumber",
     "EveryField",
     "FusedRule",
     "History",
     "Inputs",
     "Projected",
+    "Request",
     "TablesConfig",
     "every_field",
     "plan_inputs",
@@ -117,6 +119,24 @@ class History:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EventNumber:
+    """A network's request: a number of each event of a sequence group, projected to the width of the group's ids.
+
+    Args:
+        sequence: Name of the group.
+        member: Name of its column of numbers.
+        dim: Its width; 0 in a request, which the plan fills in.
+    """
+
+    sequence: str
+    member: str
+    dim: int = 0
+
+
+Request = Embedding | History | EventNumber
+
+
+@dataclass(frozen=True, kw_only=True)
 class Projected:
     """A number (``width`` 0, ``index`` its place in ``Batch.numbers``) or a vector that the network projects."""
 
@@ -138,6 +158,7 @@ class Inputs:
     dims: Mapping[str, int]
     num_labels: int
     histories: tuple[History, ...] = ()
+    event_numbers: tuple[EventNumber, ...] = ()
 
     @property
     def flat_dim(self) -> int:
@@ -162,7 +183,7 @@ class EveryField:
         return every_field(layout)
 
 
-def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embedding | History]) -> Inputs:
+def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Request]) -> Inputs:
     """Turn a network's requests into tables, lookups and projections.
 
     Fields that share a vocabulary share a table within a group; histories read the schema's own tables.
@@ -174,6 +195,8 @@ def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Embeddi
     for request in requests:
         if isinstance(request, History):
             plan.add_history(request)
+        elif isinstance(request, EventNumber):
+            plan.event_numbers.append(request)
         else:
             plan.add_embedding(request)
     if plan.faults:
@@ -191,6 +214,7 @@ class _Plan:
         self._lookups: list[Lookup] = []
         self._projected: list[Projected] = []
         self._histories: list[History] = []
+        self.event_numbers: list[EventNumber] = []
         self._order: list[str] = []
         self._dims: dict[str, int] = {}
         self.faults = [
@@ -255,7 +279,11 @@ class _Plan:
             dims=self._dims,
             num_labels=len(self._layout.labels),
             histories=tuple(self._histories),
+            event_numbers=tuple(replace(number, dim=self._group_dim(number.sequence)) for number in self.event_numbers),
         )
+
+    def _group_dim(self, sequence: str) -> int:
+        return sum(self._dims[history.key] for history in self._histories if history.sequence == sequence)
 
     def _dim(self, field: str) -> int:
         return self._tables.dims.get(field, self._tables.dim)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import nn
 
-from ctrgate.contracts import Fields, Output
+from ctrgate.contracts import Fields, Output, Sequence
 from ctrgate.features.layout import Layout
 from ctrgate.layers.projections import NumberProjection, VectorProjection
-from ctrgate.models.inputs import Embedding, History, Inputs
+from ctrgate.models.inputs import Inputs, Request
 
 __all__ = ["Network", "NetworkConfig"]
 
@@ -19,7 +20,7 @@ __all__ = ["Network", "NetworkConfig"]
 class NetworkConfig(Protocol):
     """What the settings of every network can do."""
 
-    def embeddings(self, layout: Layout) -> tuple[Embedding | History, ...]:
+    def embeddings(self, layout: Layout) -> tuple[Request, ...]:
         """The embeddings it reads."""
         ...
 
@@ -43,6 +44,7 @@ class Network(nn.Module):
             VectorProjection(item.width, item.dim) if item.width else NumberProjection(item.dim)
             for item in inputs.projected
         )
+        self.event_projections = nn.ModuleList(NumberProjection(number.dim) for number in inputs.event_numbers)
         self.body = config.build(inputs)
         self._of_numbers: dict[int, list[int]] = {}  # by width the places of numbers, which are projected together
         for place, item in enumerate(inputs.projected):
@@ -60,8 +62,18 @@ class Network(nn.Module):
         for item, projection in zip(self._inputs.projected, self.projections, strict=True):
             if item.width:
                 rows[item.key] = projection(fields.vectors[item.column])
-        output: Output = self.body(replace(fields, rows=rows, blocks=blocks, order=self._inputs.order))
+        sequences = self._with_event_numbers(fields.sequences)
+        fields = replace(fields, rows=rows, blocks=blocks, sequences=sequences, order=self._inputs.order)
+        output: Output = self.body(fields)
         return output
+
+    def _with_event_numbers(self, sequences: Mapping[str, Sequence]) -> dict[str, Sequence]:
+        found = dict(sequences)
+        for number, projection in zip(self._inputs.event_numbers, self.event_projections, strict=True):
+            group = found[number.sequence]
+            projected = {number.member: projection(group[number.member])}
+            found[number.sequence] = replace(group, members={**group.members, **projected})
+        return found
 
     def untrained(self) -> dict[str, str]:
         """Parameters that get no gradient by design, with the reason each module gives."""

@@ -104,6 +104,7 @@ def batch(num_rows: int, *, seed: int = 0) -> Batch:
         numbers=torch.randn(num_rows, 1, generator=generator),
         vectors={"image": torch.randn(num_rows, 5, generator=generator)},
         labels=torch.randint(0, 2, (num_rows, 1), generator=generator).float(),
+        sequence_numbers={"history/ago": torch.randn(events, generator=generator)},
     )
 
 

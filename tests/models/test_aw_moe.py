@@ -52,7 +52,7 @@ def test_the_logit_is_the_sum_of_experts_times_factors() -> None:
     fields, network = inner_fields(of, rows), body(of)
     history = fields.sequence("history")
     shown = torch.cat([fields["item"], fields["tags"]], dim=1)
-    events = torch.cat([history["item"], history["tag"]], dim=2)
+    events = torch.cat([history["item"], history["tag"]], dim=2) + history["ago"]
     interest = network.interests.units[0](shown, events, history.mask)
     factors, _ = network.gate(shown, events, history.mask)
     z = torch.cat([fields.flat, interest], dim=1)
@@ -81,7 +81,8 @@ def test_the_term_is_the_contrast_of_a_masked_history_with_other_users() -> None
     output, _ = of(rows)
     fields, gate = inner_fields(of, rows), body(of).gate
     history = fields.sequence("history")
-    given = torch.cat([fields["item"], fields["tags"]], dim=1), torch.cat([history["item"], history["tag"]], dim=2)
+    events = torch.cat([history["item"], history["tag"]], dim=2) + history["ago"]
+    given = torch.cat([fields["item"], fields["tags"]], dim=1), events
     torch.manual_seed(5)
     kept = drop_events(history.mask, share=0.5)
     (factors, _), (masked, _) = gate(*given, history.mask), gate(*given, kept)  # the gate as a whole, twice
@@ -97,7 +98,7 @@ def test_the_term_reaches_the_gate_and_what_it_reads_alone() -> None:
     of = model(config()).train()
     of(rows_of(40))[0].aux["contrast"].backward()
     names = {name for name, weight in of.network.named_parameters() if weight.grad is not None and weight.grad.any()}
-    assert {name.removeprefix("body.").split(".")[0] for name in names} == {"gate"}
+    assert {name.removeprefix("body.").split(".")[0] for name in names} == {"gate", "event_projections"}
     assert "body.gate.empty" not in names
     assert of.lookups.dense_tables()["item"].grad.any()
 

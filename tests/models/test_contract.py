@@ -41,6 +41,9 @@ def test_a_row_is_indifferent_to_its_neighbours(config: object) -> None:
             ids={name: _row(ids, i) for name, ids in rows.ids.items()},
             numbers=rows.numbers[i : i + 1],
             vectors={name: part[i : i + 1] for name, part in rows.vectors.items()},
+            sequence_numbers={
+                "history/ago": rows.sequence_numbers["history/ago"][_entries(rows.ids["history/item"], i)]
+            },
         )
         for i in range(7)
     ]
@@ -53,8 +56,12 @@ def test_a_row_is_indifferent_to_its_neighbours(config: object) -> None:
 def _row(ids: Ids, row: int) -> Ids:
     if ids.lengths is None:
         return Ids(values=ids.values[row : row + 1])
+    return Ids(values=ids.values[_entries(ids, row)], lengths=ids.lengths[row : row + 1])
+
+
+def _entries(ids: Ids, row: int) -> slice:
     start = int(ids.lengths[:row].sum())
-    return Ids(values=ids.values[start : start + int(ids.lengths[row])], lengths=ids.lengths[row : row + 1])
+    return slice(start, start + int(ids.lengths[row]))
 
 
 @pytest.mark.parametrize("config", CASES)
