@@ -9,8 +9,8 @@ import torch
 
 from ctrgate.contracts import Batch, Ids
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
-from ctrgate.models.inputs import DenseRule, TablesConfig
 from ctrgate.models.network import NetworkConfig
+from ctrgate.models.tables import DenseRule, TablesConfig
 from ctrgate.training.model import build_model
 from ctrgate.training.next_item import NextItemTask, items_of
 from ctrgate.training.objective import ClickObjective, NextItemConfig

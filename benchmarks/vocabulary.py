@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from benchmarks.steps import click_fields, training_step
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.final_mlp import FinalMLPConfig
-from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
+from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 
 __all__ = ["main", "step_seconds"]
 

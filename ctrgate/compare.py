@@ -20,6 +20,7 @@ from ctrgate.files import atomic_file, write_json, writing
 from ctrgate.metrics.comparison import Segment, compare_pairs, compare_segments
 from ctrgate.metrics.paired import PairedRows, pair
 from ctrgate.progress import bar, console
+from ctrgate.ranges import Count
 
 __all__ = ["FORMAT_VERSION", "CompareSettings", "Config", "run"]
 
@@ -46,7 +47,7 @@ class CompareSettings:
     """Of users, for the bootstrap beside the intervals; 0 leaves it out."""
     seed: int = 0
     """Of the bootstrap."""
-    max_segments: Annotated[int, Field(ge=1)] = 50
+    max_segments: Count = 50
     """Values of each segment, those with most rows."""
     into: Place = ""
     """The folder of the result; ``RUNS/NAME/comparisons/A-SPLIT`` by default, A being the name of the one to beat."""

@@ -29,8 +29,8 @@ from ctrgate.gpu import need_gpu
 from ctrgate.heap import keep_heap
 from ctrgate.lookups.sharded import distribute
 from ctrgate.masking import masked
-from ctrgate.models.inputs import DenseRule
 from ctrgate.models.next_item import Items
+from ctrgate.models.tables import DenseRule
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
 from ctrgate.training.checkpoint import Checkpoints

@@ -20,7 +20,7 @@ from ctrgate.errors import ArtifactError, ConfigError, CtrgateError, DataError, 
 from ctrgate.features.prepared import Prepared
 from ctrgate.files import atomic_file, locked, write_json, writing
 from ctrgate.masking import masked
-from ctrgate.models.inputs import plan_inputs
+from ctrgate.models.plan import plan_inputs
 from ctrgate.progress import console
 from ctrgate.tracking import Tracker, TrackingConfig, flatten, open_tracker
 from ctrgate.training.next_item import NextItemTask

@@ -14,7 +14,7 @@ from ctrgate import cli
 from ctrgate.config import SECTIONS
 from ctrgate.contracts import Batch, Ids
 from ctrgate.features.layout import Field, Layout
-from ctrgate.models.inputs import TablesConfig
+from ctrgate.models.tables import TablesConfig
 from ctrgate.training.model import build_model
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 from benchmarks.speed.size import DIM, HEADS, HIDDEN
 from benchmarks.speed.turns import Turn, serve
 from benchmarks.steps import click_fields, item_histories, training_step
-from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.models.network import NetworkConfig
 from ctrgate.models.registry import ModelConfig
+from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 
 __all__ = ["BY_FIELDS", "BY_LENGTH", "point"]
 

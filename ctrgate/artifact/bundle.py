@@ -34,10 +34,11 @@ from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
 from ctrgate.layers.catalogue import best_items
-from ctrgate.models.inputs import TablesConfig, plan_inputs
 from ctrgate.models.network import Network
 from ctrgate.models.next_item import Items
+from ctrgate.models.plan import plan_inputs
 from ctrgate.models.registry import ModelConfig
+from ctrgate.models.tables import TablesConfig
 from ctrgate.progress import warned_of
 from ctrgate.row_ids import FIRST_VALUE_ID
 

@@ -14,6 +14,7 @@ from ctrgate.artifact.part import read_part, write_part
 from ctrgate.config import settings
 from ctrgate.errors import ArtifactError
 from ctrgate.metrics.calibration import sigmoid
+from ctrgate.ranges import Positive
 
 __all__ = ["CALIBRATION", "Calibration", "Isotonic", "Platt", "log_odds"]
 
@@ -26,7 +27,7 @@ class Platt:
     """``sigmoid(slope x + intercept)``."""
 
     method: Literal["platt"] = "platt"
-    slope: Annotated[float, Field(gt=0)]
+    slope: Positive
     intercept: float
 
     def __call__(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:

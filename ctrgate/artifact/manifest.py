@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 import ctrgate
 from ctrgate.artifact.forms import Form, RowForm
@@ -18,6 +18,7 @@ from ctrgate.artifact.parity import Parity
 from ctrgate.config import dump, settings
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.files import checksum
+from ctrgate.ranges import Positive
 
 __all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "TableSize", "identity"]
 
@@ -84,7 +85,7 @@ class Manifest:
     origin: Origin
     logit_shifts: tuple[float, ...] = ()
     """What is added to each label's logits, for the sampling of train's negatives (``features.sampling``)."""
-    tolerance: Annotated[float, Field(gt=0)]
+    tolerance: Positive
     """Largest difference of a golden row's logit in fp32, see ``Artifact.golden_difference``."""
     forms: Mapping[Form, Parity] = field(default_factory=dict)
     """How far each form in which the network may be computed lies from the checkpoint."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from ctrgate.config import settings
 from ctrgate.metrics.auc import auc
 from ctrgate.metrics.ranks import discordance
+from ctrgate.ranges import Positive
 
 __all__ = ["Parity", "differences", "largest_difference", "measured"]
 
@@ -28,7 +28,7 @@ class Parity:
     """What the form needs of a processor."""
     torch: str = ""
     """The version of torch without which it cannot be opened; empty where any will do."""
-    tolerance: Annotated[float, Field(gt=0)]
+    tolerance: Positive
     """The largest difference that was allowed, on these rows and on the golden ones."""
     golden: float
     """The largest difference on the golden rows."""

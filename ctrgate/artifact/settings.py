@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ctrgate.artifact.forms import COMPILED, Form, RowForm, is_bf16
 from ctrgate.config import Place, settings
+from ctrgate.ranges import Count, Positive
 
 __all__ = ["CalibrateSettings", "ExportSettings", "ToleranceSettings"]
 
@@ -27,17 +28,17 @@ class CalibrateSettings:
 class ToleranceSettings:
     """The largest difference of a logit between checkpoint and artifact; relative for logits beyond 1."""
 
-    float32: Annotated[float, Field(gt=0)] = 1e-5
+    float32: Positive = 1e-5
     """With rows as they were trained; also of golden rows wherever the artifact is loaded."""
-    float16: Annotated[float, Field(gt=0)] = 0.01
+    float16: Positive = 0.01
     """With rows in float16."""
-    int8: Annotated[float, Field(gt=0)] = 0.1
+    int8: Positive = 0.1
     """With rows in int8."""
-    bf16: Annotated[float, Field(gt=0)] = 0.2
+    bf16: Positive = 0.2
     """With the network in bf16; that of the rows comes on top."""
-    compiled: Annotated[float, Field(gt=0)] = 1e-4
+    compiled: Positive = 1e-4
     """With the network compiled, whose sums may run in another order; that of rows and bf16 comes on top."""
-    onnx: Annotated[float, Field(gt=0)] = 1e-4
+    onnx: Positive = 1e-4
     """Between ONNX Runtime and the artifact, of golden rows."""
 
 
@@ -58,7 +59,7 @@ class ExportSettings:
     """How the network may be computed when scoring, besides fp32; compiling takes a C++ compiler and half a minute."""
     tolerance: ToleranceSettings = field(default_factory=ToleranceSettings)
     """How far the artifact may lie from the checkpoint, by what it rounds."""
-    parity_rows: Annotated[int, Field(ge=1)] = 65_536
+    parity_rows: Count = 65_536
     """Rows of valid, the first ones, on which that is measured; train's where there is no valid."""
     log: bool = False
     """Whether the artifact, tables included, is copied to the tracking store; promotion copies what is to serve."""

@@ -20,9 +20,9 @@ from ctrgate.artifact.manifest import Manifest, Origin, TableSize
 from ctrgate.config import dump
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
-from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.next_item import Items
 from ctrgate.models.registry import ModelConfig
+from ctrgate.models.tables import TablesConfig
 
 __all__ = ["LOGITS", "NETWORK", "TABLES", "WEIGHTS", "Trained", "write"]
 

@@ -8,13 +8,12 @@ from pydantic import Field
 
 from ctrgate.config import settings
 from ctrgate.lookups.kinds import EXACT_KINDS, ShardingKind
+from ctrgate.ranges import Count, Positive
 
 __all__ = ["STOP_FILE", "ClusterConfig"]
 
 STOP_FILE = ".stop"
 """In the run's folder: once it is there, workers save their state and end."""
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 @settings
@@ -32,7 +31,7 @@ class ClusterConfig:
     """What a worker may use for tables; by default what the planner assumes."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often training starts again from its last checkpoint after a worker was lost."""
-    patience_seconds: Annotated[int, Field(ge=1)] = 600
+    patience_seconds: Count = 600
     """The longest that workers wait for one another before the run ends with an error."""
 
     @property

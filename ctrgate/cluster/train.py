@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from ctrgate.cluster.ray import causes, go_to, ray, started
 from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
 from ctrgate.errors import ClusterError, CtrgateError, Interrupted
 from ctrgate.progress import console
+from ctrgate.training.stop import stop_requests
 from ctrgate.training.workers import Workers
 
 __all__ = ["train_on_workers"]
@@ -62,16 +61,16 @@ def train_on_workers(
                 worker_runtime_env={"env_vars": cluster.environment},
             ),
         )
-        with _stop_by_file(stop) as requested, _shown(log):
+        with stop_requests(then=stop.touch) as asked, _shown(log):
             try:
                 trainer.fit()
             except ray.train.TrainingFailedError as error:
                 raise _own(error, cluster=cluster) from error
     if stop.exists():
         stop.unlink()
-        number = requested[0] if requested else signal.SIGTERM
         raise Interrupted(
-            f"stopped by {number.name}; the state is saved, the same command goes on from there", signal_number=number
+            f"stopped by {asked.number.name}; the state is saved, the same command goes on from there",
+            signal_number=asked.number,
         )
 
 
@@ -131,29 +130,3 @@ def _shown(log: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-@contextmanager
-def _stop_by_file(file: Path) -> Iterator[list[signal.Signals]]:
-    """Turn the first Ctrl-C or SIGTERM into a file that workers look for; a second one acts at once."""
-    requested: list[signal.Signals] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield requested
-        return
-    watched = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in watched}
-
-    def request(number: int, _: FrameType | None) -> None:
-        requested.append(signal.Signals(number))
-        file.touch()
-        console.print(f"{requested[0].name}: saving after this step (once more to stop at once)")
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in watched:
-        signal.signal(number, request)
-    try:
-        yield requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from ctrgate.cluster.ray import ray, started
 from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.cluster.trial import TrialProcess
 from ctrgate.errors import ClusterError, Interrupted
-from ctrgate.training.loop import StopRequest, stop_requests
+from ctrgate.training.stop import StopRequest, stop_requests
 from ctrgate.tuning.journal import Decision, End, Journal
 from ctrgate.tuning.settings import AshaSettings
 
@@ -180,7 +179,7 @@ def _see_all_ended(planned: Sequence[Planned], *, journal: Journal, stop: StopRe
     if stop.asked:
         raise Interrupted(
             f"stopped by {stop.name}; trials are saved, the same command goes on from there",
-            signal_number=stop.requested or signal.SIGTERM,
+            signal_number=stop.number,
         )
     lost = [one.number for one in planned if journal.of(one.number).state == "open"]
     if lost:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
 
 from ctrgate.config import settings
 from ctrgate.data.synthetic import BLOCK, write_rows, zipf
 from ctrgate.files import atomic_folder
+from ctrgate.ranges import Count
 
 __all__ = ["CriteoShapedConfig", "write"]
 
@@ -36,8 +35,8 @@ _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 class CriteoShapedConfig:
     """How many rows."""
 
-    num_rows: Annotated[int, Field(ge=1)] = 1_000_000
-    rows_per_file: Annotated[int, Field(ge=1)] = 1_000_000
+    num_rows: Count = 1_000_000
+    rows_per_file: Count = 1_000_000
     seed: int = 0
 
 

@@ -17,6 +17,7 @@ from ctrgate.config import settings
 from ctrgate.data.planted import Floats, Ints, Planted
 from ctrgate.files import atomic_folder, write_json
 from ctrgate.progress import bar
+from ctrgate.ranges import Count, NotNegative, Share
 
 __all__ = ["BLOCK", "DEVICES", "SLOTS", "SyntheticConfig", "blocks", "plant", "write", "write_rows", "zipf"]
 
@@ -25,9 +26,6 @@ BLOCK = 65_536
 DEVICES = ("phone", "tablet", "desktop", "tv")
 SLOTS = ("night", "morning", "afternoon", "evening")
 _START = 1_735_689_600  # 2025-01-01 00:00 UTC
-
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @settings
@@ -49,7 +47,7 @@ class SyntheticConfig:
     """Share of values without effect in every signal field."""
     missing_share: Share = 0.1
     """Share of prices and ages that are missing."""
-    skew: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    skew: Share = 0.8
     """Value number r comes with frequency ``r ** -skew``."""
     num_days: Count = 7
     max_history: Count = 20
@@ -61,9 +59,9 @@ class SyntheticConfig:
     loyalty: Share = 0.3
     """Share of rows that show an item of an interest the user has."""
     bias: float = -1.2
-    effect: Annotated[float, Field(ge=0)] = 0.5
+    effect: NotNegative = 0.5
     """Mean size of a signal value's effect; sizes lie between half of it and three halves."""
-    affinity: Annotated[float, Field(ge=0)] = 2.0
+    affinity: NotNegative = 2.0
     """Size of the gated match between user and item."""
 
 

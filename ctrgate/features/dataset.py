@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from ctrgate.config import Place, settings
 from ctrgate.features.kinds import Features, Name, SequenceFeature
+from ctrgate.ranges import Share
 
 __all__ = [
     "ByLeaveOneOut",
@@ -31,7 +32,6 @@ __all__ = [
 ]
 
 ColumnType = Literal["string", "int", "float", "datetime"]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _listed(value: object) -> object:

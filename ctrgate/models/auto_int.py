@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import nn
 
 from ctrgate.config import settings
@@ -13,7 +13,8 @@ from ctrgate.features.layout import Layout
 from ctrgate.layers.attention import FieldAttention
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import EqualWidths, MlpConfig, linear_embeddings, linear_term
-from ctrgate.models.inputs import Embedding, Inputs, Share, every_field
+from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.ranges import Count, Share
 
 
 @settings
@@ -25,11 +26,11 @@ class AutoIntConfig:
     """
 
     name: Literal["auto_int"] = "auto_int"
-    num_layers: Annotated[int, Field(ge=1)] = 3
+    num_layers: Count = 3
     """Layers of attention, one upon the other: each adds an order of interactions."""
-    attention_dim: Annotated[int, Field(ge=1)] = 64
+    attention_dim: Count = 64
     """Width of a field after a layer, all heads together."""
-    num_heads: Annotated[int, Field(ge=1)] = 2
+    num_heads: Count = 2
     """Divides ``attention_dim``."""
     projection: Literal["linear", "relu"] = "linear"
     """How queries, keys, values and residuals are made: bias-free linear, or linear with bias and ReLU."""

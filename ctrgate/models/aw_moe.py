@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field
+from pydantic import Discriminator
 from torch import nn
 
 from ctrgate.config import settings
@@ -16,9 +16,8 @@ from ctrgate.layers.experts import SoftmaxGate
 from ctrgate.models.blocks import MlpConfig, Widths
 from ctrgate.models.experts import Experts, mix
 from ctrgate.models.histories import Interests, MatchedSettings, history_groups
-from ctrgate.models.inputs import History, Inputs, NotNegative, Positive, Request, Share
-
-Count = Annotated[int, Field(ge=1)]
+from ctrgate.models.inputs import History, Inputs, Request
+from ctrgate.ranges import Count, NotNegative, Positive, Share
 
 
 @settings

@@ -15,11 +15,12 @@ from ctrgate.features.layout import Layout
 from ctrgate.layers.cross import CrossNet
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.mlp import Activation, GatedUnit, Mlp
-from ctrgate.models.inputs import Embedding, Inputs, Share, every_field
+from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.ranges import Count, Share
 
 __all__ = ["DeepAndCross", "EqualWidths", "MlpConfig", "Widths", "linear_embeddings", "linear_term"]
 
-Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 LINEAR = "linear"
 
 

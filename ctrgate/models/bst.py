@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,9 +16,8 @@ from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.histories import HistoryGroup, MatchedSettings, history_groups
-from ctrgate.models.inputs import Inputs, Share
-
-Count = Annotated[int, Field(ge=1)]
+from ctrgate.models.inputs import Inputs
+from ctrgate.ranges import Count, Share
 
 
 @settings

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.layers.cross import CrossNet, MatrixCross
 from ctrgate.models.blocks import DeepAndCross, MlpConfig
 from ctrgate.models.inputs import EveryField, Inputs
+from ctrgate.ranges import Count
 
 
 @settings
@@ -21,9 +21,9 @@ class DCNv2Config(EveryField):
     """
 
     name: Literal["dcn_v2"] = "dcn_v2"
-    num_cross_layers: Annotated[int, Field(ge=1)] = 3
+    num_cross_layers: Count = 3
     """L: crosses of up to L + 1 fields."""
-    rank: Annotated[int, Field(ge=1)] | None = None
+    rank: Count | None = None
     """Rank of the cross matrices; null for full ones."""
     parallel_mlp: MlpConfig | None = None
     """An MLP on the embeddings, beside the cross net."""

@@ -10,7 +10,8 @@ from ctrgate.config import settings
 from ctrgate.contracts import Fields, Output
 from ctrgate.models.blocks import MlpConfig, Widths
 from ctrgate.models.histories import Interests, MatchedSettings, history_groups
-from ctrgate.models.inputs import Inputs, Share
+from ctrgate.models.inputs import Inputs
+from ctrgate.ranges import Share
 
 
 @settings

@@ -15,11 +15,9 @@ from ctrgate.layers.d_select_k import DSelectK
 from ctrgate.layers.dense_to_sparse import DenseToSparse
 from ctrgate.layers.experts import ExpertGate, SoftmaxGate
 from ctrgate.layers.noisy_top_k import NoisyTopK
-from ctrgate.models.inputs import NotNegative, Positive
+from ctrgate.ranges import Count, NotNegative, Positive
 
 __all__ = ["ExpertGateConfig", "Experts", "SoftmaxGateConfig"]
-
-Count = Annotated[int, Field(ge=1)]
 
 
 @settings

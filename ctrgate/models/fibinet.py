@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
@@ -15,6 +14,7 @@ from ctrgate.layers.gates import SqueezeExcitation
 from ctrgate.layers.interaction import BilinearInteraction
 from ctrgate.models.blocks import EqualWidths, MlpConfig, linear_embeddings, linear_term
 from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.ranges import Positive
 
 
 @settings
@@ -28,7 +28,7 @@ class FiBiNETConfig:
     name: Literal["fibinet"] = "fibinet"
     bilinear: Literal["all", "each", "pair"] = "pair"
     """One bilinear matrix for all pairs of fields, one for each left field, or one for each pair."""
-    reduction: Annotated[float, Field(gt=0)] = 3.0
+    reduction: Positive = 3.0
     """The gate's hidden width is the number of fields divided by this; below 1 it expands."""
     excitation: Literal["relu", "sigmoid"] = "relu"
     """The gate's last activation; relu may close a field for good."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from ctrgate.config import settings
@@ -16,6 +16,7 @@ from ctrgate.layers.gates import ContextGate
 from ctrgate.layers.linear import cast_once
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.ranges import Count
 
 
 @settings
@@ -37,9 +38,9 @@ class FinalMLPConfig:
     """Fields that decide the first stream's gate."""
     gate2_context: tuple[str, ...] = ()
     """Fields that decide the second stream's gate."""
-    gate_hidden: Annotated[int, Field(ge=1)] = 800
+    gate_hidden: Count = 800
     """Width of each gate's hidden layer."""
-    num_heads: Annotated[int, Field(ge=1)] = 1
+    num_heads: Count = 1
     """Heads of the bilinear fusion; divides the last width of both streams."""
 
     @model_validator(mode="after")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +14,7 @@ from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.residual import Highway, ReZero
 from ctrgate.models.blocks import EqualWidths
 from ctrgate.models.inputs import EveryField, Inputs
+from ctrgate.ranges import Count
 
 
 @settings
@@ -25,9 +25,9 @@ class GMLPConfig(EveryField):
     """
 
     name: Literal["gmlp"] = "gmlp"
-    num_blocks: Annotated[int, Field(ge=1)] = 3
+    num_blocks: Count = 3
     """Blocks, each with its gate over fields."""
-    hidden_dim: Annotated[int, Field(ge=1)] = 64
+    hidden_dim: Count = 64
     """Width of u and of v."""
     residual: Literal["plain", "rezero", "highway"] = "plain"
     """What stands between a block and the connection that skips it; the paper's is plain."""

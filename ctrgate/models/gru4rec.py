@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.linear import xavier_linear
-from ctrgate.models.inputs import Share
 from ctrgate.models.next_item import NextItemSettings
+from ctrgate.ranges import Count, Share
 
 __all__ = ["GRU4Rec", "GRU4RecConfig"]
 
@@ -25,9 +24,9 @@ class GRU4RecConfig(NextItemSettings):
     """
 
     name: Literal["gru4rec"] = "gru4rec"
-    num_layers: Annotated[int, Field(ge=1)] = 1
+    num_layers: Count = 1
     """GRUs, one upon the other."""
-    hidden: Annotated[int, Field(ge=1)] = 128
+    hidden: Count = 128
     """Width of the GRU's states."""
     dropout: Share = 0.3
     """On what enters."""

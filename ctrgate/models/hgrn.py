@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
@@ -12,8 +11,8 @@ from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.gated_units import GatedLinear
 from ctrgate.layers.hgrn import HGRN, ForgetFloors
 from ctrgate.layers.linear import xavier_linear
-from ctrgate.models.inputs import Share
 from ctrgate.models.next_item import NextItemSettings
+from ctrgate.ranges import Count, Share
 
 __all__ = ["HGRNConfig", "HGRNEncoder"]
 
@@ -27,9 +26,9 @@ class HGRNConfig(NextItemSettings):
     """
 
     name: Literal["hgrn"] = "hgrn"
-    num_layers: Annotated[int, Field(ge=1)] = 2
+    num_layers: Count = 2
     """Each forgets less than the one below it can."""
-    hidden: Annotated[int, Field(ge=1)] | None = None
+    hidden: Count | None = None
     """Width within the gated unit; None for 8/3 of the tables', which has the parameters of an MLP of four times."""
     unit: Literal["glu", "swiglu", "geglu"] = "swiglu"
     """The gated unit: its gate is a sigmoid, a SiLU or a GELU."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
 from ctrgate.layers.mamba import Mamba
 from ctrgate.layers.post_norm import PostNormEncoder
-from ctrgate.models.inputs import Share
 from ctrgate.models.next_item import NextItemSettings
+from ctrgate.ranges import Count, Share
 
 
 @settings
@@ -24,13 +23,13 @@ class Mamba4RecConfig(NextItemSettings):
     """
 
     name: Literal["mamba4rec"] = "mamba4rec"
-    num_layers: Annotated[int, Field(ge=1)] = 1
+    num_layers: Count = 1
     """Layers, each Mamba and a feed-forward part."""
-    state_dim: Annotated[int, Field(ge=1)] = 32
+    state_dim: Count = 32
     """N, the numbers that each channel remembers."""
-    conv_width: Annotated[int, Field(ge=1)] = 4
+    conv_width: Count = 4
     """Events that the convolution before the scan sees."""
-    expand: Annotated[int, Field(ge=1)] = 2
+    expand: Count = 2
     """Channels of Mamba by the item's width."""
     dropout: Share = 0.2
     """On what enters, and on what each part of a layer adds."""

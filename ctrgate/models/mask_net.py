@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
@@ -14,7 +13,8 @@ from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.mask_block import MaskBlock
 from ctrgate.layers.mlp import Activation
 from ctrgate.models.blocks import MlpConfig, Widths
-from ctrgate.models.inputs import EveryField, Inputs, Share
+from ctrgate.models.inputs import EveryField, Inputs
+from ctrgate.ranges import Positive, Share
 
 
 @settings
@@ -29,7 +29,7 @@ class MaskNetConfig(EveryField):
     """Whether each block reads the one before it, or all read the embeddings and lie side by side."""
     blocks: Widths = (64, 64, 64)
     """Width of each block."""
-    mask_ratio: Annotated[float, Field(gt=0)] = 1.0
+    mask_ratio: Positive = 1.0
     """Width of a mask's hidden layer as a multiple of the width it masks; above 1 it expands."""
     embedding_norm: bool = True
     """A layer norm on each field, with parameters of its own."""

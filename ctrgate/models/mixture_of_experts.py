@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
@@ -14,6 +13,7 @@ from ctrgate.layers.linear import xavier_linear
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.experts import ExpertGateConfig, Experts, NoisyTopKConfig, mix
 from ctrgate.models.inputs import EveryField, Inputs
+from ctrgate.ranges import Count
 
 
 @settings
@@ -21,15 +21,15 @@ class MixtureOfExpertsConfig(EveryField):
     """``logit = A sum_k g_k(x) E_k(x) + a`` (Shazeer et al., ICLR 2017, arXiv 1701.06538; other gates as they say)."""
 
     name: Literal["mixture_of_experts"] = "mixture_of_experts"
-    num_experts: Annotated[int, Field(ge=1)] = 8
+    num_experts: Count = 8
     """K, among which the gate chooses."""
     expert: Literal["mlp", "cross"] = "mlp"
     """What an expert is: an MLP, or a cross net of DCNv2."""
     mlp: MlpConfig = MlpConfig(hidden=(128, 64))
     """Each MLP expert."""
-    num_cross_layers: Annotated[int, Field(ge=1)] = 3
+    num_cross_layers: Count = 3
     """Of each cross expert."""
-    rank: Annotated[int, Field(ge=1)] | None = None
+    rank: Count | None = None
     """Rank of a cross expert's matrices; null for full ones."""
     gate: ExpertGateConfig = NoisyTopKConfig()
     """What chooses, from all embeddings."""

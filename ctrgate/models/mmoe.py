@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
@@ -13,6 +12,7 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.experts import ExpertGateConfig, Experts, SoftmaxGateConfig, mix, sum_terms
 from ctrgate.models.inputs import EveryField, Inputs
+from ctrgate.ranges import Count
 
 
 @settings
@@ -20,7 +20,7 @@ class MMoEConfig(EveryField):
     """``logit_l = tower_l(sum_k g_lk(x) E_k(x))`` (Ma et al., KDD 2018)."""
 
     name: Literal["mmoe"] = "mmoe"
-    num_experts: Annotated[int, Field(ge=1)] = 8
+    num_experts: Count = 8
     """Experts that all labels share."""
     expert: MlpConfig = MlpConfig(hidden=(512, 256, 128))
     """Each expert, without an output layer."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ctrgate.config import settings
@@ -14,6 +13,7 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.experts import ExpertGateConfig, Experts, SoftmaxGateConfig, mix, sum_terms
 from ctrgate.models.inputs import EveryField, Inputs
+from ctrgate.ranges import Count
 
 
 @settings
@@ -25,11 +25,11 @@ class PLEConfig(EveryField):
     """
 
     name: Literal["ple"] = "ple"
-    num_levels: Annotated[int, Field(ge=1)] = 2
+    num_levels: Count = 2
     """Levels of experts, one upon the other."""
-    num_own_experts: Annotated[int, Field(ge=1)] = 2
+    num_own_experts: Count = 2
     """Per label."""
-    num_shared_experts: Annotated[int, Field(ge=1)] = 2
+    num_shared_experts: Count = 2
     """On each level."""
     expert: MlpConfig = MlpConfig(hidden=(256, 128))
     """Each expert, on every level."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from ctrgate.config import settings
@@ -16,6 +15,7 @@ from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.mlp import Mlp
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
+from ctrgate.ranges import Count
 
 
 @settings
@@ -31,7 +31,7 @@ class PPNetConfig:
     """The network whose layers are gated."""
     gate_context: tuple[str, ...] = ()
     """Fields that say whom and what a row is about: user, item, author."""
-    gate_hidden: Annotated[int, Field(ge=1)] = 64
+    gate_hidden: Count = 64
     """Width of each gate's hidden layer."""
     embedding_gate: bool = True
     """Whether the embeddings pass a gate before the first layer."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,8 +13,8 @@ from ctrgate.errors import ConfigError
 from ctrgate.layers.causal_attention import CausalAttention
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.linear import xavier_linear
-from ctrgate.models.inputs import Share
 from ctrgate.models.next_item import NextItemSettings
+from ctrgate.ranges import Count, Share
 
 __all__ = ["SASRec", "SASRecConfig"]
 
@@ -33,11 +32,11 @@ class SASRecConfig(NextItemSettings):
     """
 
     name: Literal["sasrec"] = "sasrec"
-    num_layers: Annotated[int, Field(ge=1)] = 2
+    num_layers: Count = 2
     """L, blocks of attention and a feed-forward part."""
-    num_heads: Annotated[int, Field(ge=1)] = 1
+    num_heads: Count = 1
     """Divides the tables' width."""
-    hidden: Annotated[int, Field(ge=1)] | None = None
+    hidden: Count | None = None
     """Width within the feed-forward part; None for the tables', the original's."""
     dropout: Share = 0.2
     """On what enters, on attention's weights and within the feed-forward part."""
@@ -45,7 +44,7 @@ class SASRecConfig(NextItemSettings):
     """Of what attention found: one factor per head or per coordinate (see ``HistoryAttentionGate``)."""
     positions: Literal["from_end", "from_start"] = "from_end"
     """Where positions are counted from. The original pads on the left, so that its last event has always the same."""
-    max_length: Annotated[int, Field(ge=1)] = 200
+    max_length: Count = 200
     """Rows of the table of positions: not less than the sequence group's own ``max_length``."""
 
     def encoder(self, *, dim: int) -> nn.Module:

@@ -16,8 +16,8 @@ from ctrgate.layers.feature_extract_gru import FeatureExtractGRU
 from ctrgate.layers.mamba import Mamba
 from ctrgate.layers.partial_flip import partial_flip
 from ctrgate.layers.post_norm import PostNormEncoder
-from ctrgate.models.inputs import Share
 from ctrgate.models.next_item import NextItemSettings
+from ctrgate.ranges import Count, Share
 
 
 @settings
@@ -34,15 +34,15 @@ class SIGMAConfig(NextItemSettings):
     causal: ClassVar[bool] = False
     variant: Literal["paper", "released_code"] = "paper"
     """The network of the paper, or of the authors' code."""
-    num_layers: Annotated[int, Field(ge=1)] = 1
+    num_layers: Count = 1
     """Layers, each of both directions."""
     num_kept: Annotated[int, Field(ge=0)] = 5
     """Events at the end that are not flipped."""
-    state_dim: Annotated[int, Field(ge=1)] = 32
+    state_dim: Count = 32
     """N, the numbers that each of Mamba's channels remembers."""
-    conv_width: Annotated[int, Field(ge=1)] = 4
+    conv_width: Count = 4
     """Events that Mamba's own convolution sees."""
-    expand: Annotated[int, Field(ge=1)] = 2
+    expand: Count = 2
     """Channels of Mamba by the item's width."""
     dropout: Share = 0.2
     """On what enters, and on what each part of a layer adds."""

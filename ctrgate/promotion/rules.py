@@ -10,10 +10,9 @@ from pydantic import Field
 
 from ctrgate.config import settings
 from ctrgate.metrics.measured import Measured, non_inferiority
+from ctrgate.ranges import NotNegative
 
 __all__ = ["Judged", "Rules", "judge", "judge_alone"]
-
-_Share = Annotated[float, Field(ge=0)]
 
 
 @settings
@@ -22,7 +21,7 @@ class AucRule:
 
     test: Literal["non_inferiority", "superiority"] = "non_inferiority"
     """Not worse by the margin or more; or better."""
-    margin: _Share = 0.001
+    margin: NotNegative = 0.001
     """Of non-inferiority; superiority has none."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.025
     """How often a challenger may pass that is worse by just the margin (or, under superiority, just as good)."""
@@ -34,7 +33,7 @@ class LossRule:
 
     metric: Literal["normalized_entropy", "log_loss"] = "normalized_entropy"
     """Normalised entropy is log loss relative to the rows' click rate."""
-    margin: _Share = 0.002
+    margin: NotNegative = 0.002
     """The interval of the difference must not lie wholly above this."""
 
 
@@ -42,9 +41,9 @@ class LossRule:
 class CalibrationRule:
     """Clicks that the challenger predicts over clicks seen."""
 
-    low: _Share = 0.9
+    low: NotNegative = 0.9
     """The band's lower end."""
-    high: _Share = 1.1
+    high: NotNegative = 1.1
     """Its upper end; the interval of the ratio must touch the band."""
 
     def __post_init__(self) -> None:
@@ -56,7 +55,7 @@ class CalibrationRule:
 class SegmentsRule:
     """No segment is shown to be worse."""
 
-    margin: _Share = 0.01
+    margin: NotNegative = 0.01
     """No segment's interval of the difference in AUC, all segments together, lies wholly below minus this."""
 
 
@@ -64,7 +63,7 @@ class SegmentsRule:
 class ScoresRule:
     """How far the challenger's scores lie from the champion's."""
 
-    max_psi: _Share = 0.25
+    max_psi: NotNegative = 0.25
     """Largest population stability index."""
 
 

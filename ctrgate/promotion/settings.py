@@ -11,6 +11,7 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.promotion.rules import Rules
+from ctrgate.ranges import Count
 from ctrgate.tracking import TrackingConfig
 
 __all__ = ["PromoteSettings", "RegistrySettings"]
@@ -29,7 +30,7 @@ class PromoteSettings:
     compare the two on, so it is judged by ``parity`` alone."""
     rules: Rules = field(default_factory=Rules)
     """All must hold."""
-    withdraw: Annotated[int, Field(ge=1)] | None = None
+    withdraw: Count | None = None
     """For rollback: the version to take out of service; where another is champion, nothing is done."""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from ctrgate.artifact.forms import Form
 from ctrgate.artifact.interface import TOP_K
 from ctrgate.config import Place, settings
 from ctrgate.features.dataset import Places
+from ctrgate.ranges import Count, Positive
 
 __all__ = ["ScoreSettings"]
 
@@ -31,28 +32,28 @@ class ScoreSettings:
     model is trusted by that of the registry."""
     into: Place = ""
     """The folder of the scores; ``scores/NAME`` by default."""
-    batch_rows: Annotated[int, Field(ge=1)] = 16_384
+    batch_rows: Count = 16_384
     """Rows that go through the network together; of histories whose next items are ranked, at most 1,024."""
-    unit_rows: Annotated[int, Field(ge=1)] = 262_144
+    unit_rows: Count = 262_144
     """Rows of one part of the scores, the unit that is done again after a kill; of Parquet, whole row groups that have
     at least as many."""
-    top_k: Annotated[int, Field(ge=1)] = TOP_K
+    top_k: Count = TOP_K
     """Items per row, for a model that ranks items."""
-    processes: Annotated[int, Field(ge=1)] = 1
+    processes: Count = 1
     """Processes that score side by side; scores do not depend on their number."""
     ray: bool = False
     """Whether these processes are Ray's (see ``cluster``), on this machine or on several that see files, model and the
     folder of the scores under the same paths."""
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Count = 1
     """Threads of the network in each process; the last digits of scores may depend on them."""
     on_bad_file: Literal["stop", "skip"] = "stop"
     """What a file that cannot be read or scored does: end the job, or be left out, listed, and told by exit code 3."""
     like: Place = ""
     """A folder of earlier scores that these should be distributed as; by default those of the rows that training had
     held out, as the model knows them."""
-    max_psi: Annotated[float, Field(gt=0)] = 0.25
+    max_psi: Positive = 0.25
     """The largest population stability index of a label's logits."""
-    max_feature_psi: Annotated[float, Field(gt=0)] = 0.25
+    max_feature_psi: Positive = 0.25
     """The largest one of an encoded column, against the rows that training had held out."""
     on_skew: Literal["warn", "stop"] = "warn"
     """What a larger one does: it is told, or the scores do not take their place and the exit code is 3."""

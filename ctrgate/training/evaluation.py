@@ -17,7 +17,7 @@ from ctrgate.features.layout import Layout, SequenceGroup, role_column
 from ctrgate.features.prepared import Prepared
 from ctrgate.features.sources import SplitName
 from ctrgate.metrics.summary import evaluate_scores
-from ctrgate.models.inputs import plan_inputs
+from ctrgate.models.plan import plan_inputs
 from ctrgate.training.next_item import items_of
 from ctrgate.training.objective import NextItemConfig
 from ctrgate.training.observer import has_gates, observe

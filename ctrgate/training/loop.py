@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -17,7 +14,7 @@ from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ArtifactError, DataError, Interrupted
-from ctrgate.models.inputs import FusedRule, TablesConfig
+from ctrgate.models.tables import FusedRule, TablesConfig
 from ctrgate.progress import Bar, bar, console
 from ctrgate.row_ids import UNKNOWN_ID
 from ctrgate.training.checkpoint import Checkpoints, Progress, load_weights
@@ -26,6 +23,7 @@ from ctrgate.training.objective import selection_loss
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.selection import SelectConfig, ValueGates
 from ctrgate.training.settings import TrainSettings
+from ctrgate.training.stop import StopRequest, stop_requests
 from ctrgate.training.task import Task
 from ctrgate.training.workers import ALONE, Workers
 
@@ -171,7 +169,7 @@ class Fit:
                     raise Interrupted(
                         f"stopped by {stop.name} after step {progress.step}; the state is saved, "
                         "the same command goes on from there",
-                        signal_number=stop.requested or signal.SIGTERM,
+                        signal_number=stop.number,
                     )
         self._sum_up(total)
         return (progress.rows - before) / max(time.monotonic() - started, 1e-9)
@@ -284,47 +282,3 @@ class Done:
     loss: torch.Tensor
     num_rows: int
     asked: bool
-
-
-@dataclass
-class StopRequest:
-    """The signal that asked training to stop, once there was one, or a file that does."""
-
-    file: Path | None = None
-    requested: signal.Signals | None = None
-
-    @property
-    def asked(self) -> bool:
-        """Whether training is to stop."""
-        return self.requested is not None or (self.file is not None and self.file.exists())
-
-    @property
-    def name(self) -> str:
-        """What asked."""
-        return "request" if self.requested is None else self.requested.name
-
-
-@contextmanager
-def stop_requests(file: Path | None = None) -> Iterator[StopRequest]:
-    """Turn the first Ctrl-C or SIGTERM into a request that the loop sees after its step; a second one acts at once."""
-    stop = StopRequest(file)
-    watched = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in watched}
-
-    def request(number: int, _: FrameType | None) -> None:
-        stop.requested = signal.Signals(number)
-        console.print(f"{stop.requested.name}: saving after this step (once more to stop at once)")
-        for watched_number, handler in before.items():
-            signal.signal(watched_number, handler)
-
-    try:
-        for number in watched:
-            signal.signal(number, request)
-    except ValueError:  # not the main thread: signals are the caller's business
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

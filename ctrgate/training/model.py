@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ctrgate.contracts import Batch, Fields, Lookup, Output
 from ctrgate.features.layout import Layout
 from ctrgate.lookups.collection import Lookups
-from ctrgate.models.inputs import FusedRule, TablesConfig, plan_inputs
 from ctrgate.models.network import Network, NetworkConfig
+from ctrgate.models.plan import plan_inputs
+from ctrgate.models.tables import FusedRule, TablesConfig
 from ctrgate.training.selection import SelectConfig, ValueGates
 
 __all__ = ["CANDIDATES", "CtrModel", "build_model"]

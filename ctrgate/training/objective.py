@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ctrgate.config import settings
 from ctrgate.contracts import Batch, Output
+from ctrgate.ranges import Count, Fraction, Positive
 from ctrgate.training.selection import ValueGates
 
 __all__ = [
@@ -26,16 +27,13 @@ __all__ = [
     "selection_loss",
 ]
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
 
 @settings
 class ClickConfig:
     """Binary cross-entropy on the labels."""
 
     name: Literal["click"] = "click"
-    label_weights: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    label_weights: Mapping[str, Positive] = Field(default_factory=dict)
     """Weights of single labels in the sum over labels; 1 where not given."""
 
 
@@ -53,7 +51,7 @@ class SampledSoftmaxConfig:
     name: Literal["sampled_softmax"] = "sampled_softmax"
     negatives: Count = 256
     """Items drawn per history, for all of its positions."""
-    popularity: Share = 0.0
+    popularity: Fraction = 0.0
     """Items are drawn in proportion to their train events to this power: 0 evenly, 1 as often as they happen."""
 
 
@@ -64,7 +62,7 @@ class GbceConfig:
     name: Literal["gbce"] = "gbce"
     negatives: Count = 256
     """Items drawn per history, for all of its positions."""
-    calibration: Share = 0.75
+    calibration: Fraction = 0.75
     """0 is plain binary cross-entropy."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
+from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.model import CtrModel
 from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings

@@ -16,8 +16,8 @@ from ctrgate.features.prepared import Prepared, PrepareSettings
 from ctrgate.features.sampling import logit_shifts
 from ctrgate.files import atomic_file, write_json
 from ctrgate.line_files import append_line, whole_lines
-from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.registry import ModelConfig
+from ctrgate.models.tables import TablesConfig
 from ctrgate.training.checkpoint import Checkpoints, load_weights, weights_checksum
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.objective import ClickConfig, ObjectiveConfig

@@ -14,11 +14,9 @@ from ctrgate.config import settings
 from ctrgate.contracts import Batch
 from ctrgate.features.layout import Layout
 from ctrgate.layers.value_gates import ContinuationGate, HardConcreteGate, StraightThroughGate, ValueGate
+from ctrgate.ranges import NotNegative, Positive
 
 __all__ = ["SelectConfig", "ValueGates"]
-
-NotNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
 
 
 @settings

@@ -7,12 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ctrgate.config import Place, settings
+from ctrgate.ranges import Count, NotNegative, Positive
 
 __all__ = ["Monitor", "TrainSettings", "WarmStart"]
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 
 Monitor = Literal["auc", "log_loss", "gauc", "auc_minus_log_loss", "ndcg", "hit_rate", "mrr"]
 

@@ -14,7 +14,7 @@ from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared
 from ctrgate.lookups.shards import TableShard
-from ctrgate.models.inputs import TablesConfig
+from ctrgate.models.tables import TablesConfig
 from ctrgate.training.checkpoint import load_network, optimizer_state
 from ctrgate.training.model import CtrModel
 from ctrgate.training.moved_rows import NEW, moved_rows

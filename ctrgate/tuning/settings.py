@@ -7,12 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from ctrgate.config import settings
+from ctrgate.ranges import Count
 from ctrgate.training.settings import Monitor
 from ctrgate.tuning.space import Range
 
 __all__ = ["AshaSettings", "TuneSettings"]
-
-Count = Annotated[int, Field(ge=1)]
 
 
 @settings

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from ctrgate.config import settings
+from ctrgate.ranges import Positive
 
 __all__ = ["Range", "draw", "unit"]
 
@@ -30,7 +31,7 @@ class Range:
     """The same, alike likely in each factor."""
     choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
     """One of these: numbers, words, lists, or whole sections."""
-    step: Annotated[float, Field(gt=0)] | None = None
+    step: Positive | None = None
     """Only the first number and those that are whole steps above it."""
 
     @model_validator(mode="after")

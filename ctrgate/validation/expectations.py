@@ -14,11 +14,11 @@ from pydantic import BeforeValidator, Field
 from ctrgate.config import dump, load_file, settings
 from ctrgate.errors import ConfigError
 from ctrgate.files import atomic_file
+from ctrgate.ranges import Fraction, NotNegative
 from ctrgate.validation.rules import Rule, Severity
 
 __all__ = ["Bins", "ColumnExpectation", "Drift", "Expectations", "Limits", "Period", "Reference", "load", "save"]
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Period = Literal["hour", "day", "week", "month"]
 
 
@@ -49,9 +49,9 @@ class Limits:
 class Drift:
     """How far a distribution may move from the reference."""
 
-    psi: Annotated[float, Field(ge=0)] = 0.25
+    psi: NotNegative = 0.25
     """Most population stability index."""
-    js: Share = 0.05
+    js: Fraction = 0.05
     """Most Jensen-Shannon divergence, in bits."""
 
 
@@ -63,7 +63,7 @@ class Bins:
     """The least number of the reference."""
     upto: Annotated[tuple[float, ...], Field(min_length=1)]
     """Rising; the last one is the greatest number."""
-    shares: tuple[Share, ...]
+    shares: tuple[Fraction, ...]
     """Of the reference's rows; none lies below or above."""
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class ColumnExpectation:
 
     type: str
     """``int``, ``float``, ``string``, ``bool``, ``datetime`` or ``list of`` one; empty where it was always missing."""
-    nulls: Share = 1.0
+    nulls: Fraction = 1.0
     """Most share of rows without a value (of lists: without an entry)."""
     range: Limits | None = None
     """Of numbers."""
@@ -87,15 +87,15 @@ class ColumnExpectation:
     """All categories there are."""
     bins: Bins | None = None
     """The reference's distribution of numbers."""
-    top: Mapping[Value, Share] | None = None
+    top: Mapping[Value, Fraction] | None = None
     """The reference's most frequent categories."""
-    rest: Share = 0.0
+    rest: Fraction = 0.0
     """The share of all other categories."""
-    missing: Share = 0.0
+    missing: Fraction = 0.0
     """The reference's share of rows without a value; lists have none."""
     drift: Drift | None = None
     """How far the distribution may move."""
-    auc: Share | None = None
+    auc: Fraction | None = None
     """Most AUC that the column may have alone, for any label."""
     severity: Mapping[Rule, Severity] = dataclasses.field(default_factory=dict)
     """How grave a breach is for this column, where it differs from the run file's ``validate.severities``."""
@@ -113,7 +113,7 @@ class Reference:
 
     num_rows: Annotated[int, Field(ge=0)]
     """Rows of train."""
-    effective_rows: Annotated[float, Field(ge=0)]
+    effective_rows: NotNegative
     """Kish's effective number of users, where the dataset names the user; else the rows."""
     period: Period | None
     """What a day is: rows, label rates and drift vary from one of these to the next. None: a file, without a clock."""
@@ -133,13 +133,13 @@ class Expectations:
     """What they were inferred from."""
     rows: Limits
     """Of a period."""
-    duplicates: Share = 1.0
+    duplicates: Fraction = 1.0
     """Most share of rows that repeat an earlier one."""
-    gap_minutes: Annotated[float, Field(ge=0)] | None = None
+    gap_minutes: NotNegative | None = None
     """Longest time without rows."""
     labels: Mapping[str, Limits] = dataclasses.field(default_factory=dict)
     """The share of positive rows, by label."""
-    unseen: Mapping[str, Share] = dataclasses.field(default_factory=dict)
+    unseen: Mapping[str, Fraction] = dataclasses.field(default_factory=dict)
     """Most share of values without a row in the encoder's tables, by feature (``GROUP/MEMBER`` in a sequence)."""
     columns: Mapping[str, ColumnExpectation]
     """By raw column; a column that is not listed is told as not covered."""

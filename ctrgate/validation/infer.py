@@ -15,6 +15,7 @@ from ctrgate.errors import DataError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.sources import Source
 from ctrgate.metrics.stability import psi
+from ctrgate.ranges import Count
 from ctrgate.validation.counts import ColumnCounts
 from ctrgate.validation.drift import jensen_shannon
 from ctrgate.validation.expectations import (
@@ -52,7 +53,7 @@ class SchemaSettings:
     """Most categories kept by name."""
     max_domain: Annotated[int, Field(ge=0, le=1000)] = 50
     """Most categories of a closed list."""
-    min_rows: Annotated[int, Field(ge=1)] = 200
+    min_rows: Count = 200
     """Periods with fewer rows say nothing of how rates and distributions vary."""
 
     def place(self, dataset: DatasetConfig) -> str:

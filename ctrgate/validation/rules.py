@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ctrgate.config import settings
+from ctrgate.ranges import Count
 
 __all__ = ["SEVERITIES", "CheckSettings", "Finding", "Rule", "Severities", "Severity", "worst_of"]
 
@@ -92,7 +93,7 @@ class CheckSettings:
 
     severities: Severities = Severities()
     """By rule; a column's own, in the expectations, comes first."""
-    min_rows: Annotated[int, Field(ge=1)] = 200
+    min_rows: Count = 200
     """Drift, label rate and leaks are not judged on fewer rows."""
     significance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     """A share or distribution must differ beyond its limit at this level; sampling noise alone is no finding."""

@@ -21,8 +21,8 @@ from ctrgate import train
 from ctrgate.contracts import Fields
 from ctrgate.features.layout import Field, Layout
 from ctrgate.metrics.auc import delong
-from ctrgate.models.inputs import plan_inputs
 from ctrgate.models.network import Network
+from ctrgate.models.plan import plan_inputs
 
 
 @pytest.mark.parametrize("gates", ["constant", "context"])

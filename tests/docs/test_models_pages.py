@@ -27,9 +27,9 @@ from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.features.prepared import Prepared
 from ctrgate.models.experts import ExpertGateConfig
-from ctrgate.models.inputs import TablesConfig
 from ctrgate.models.network import NetworkConfig
 from ctrgate.models.registry import ModelConfig
+from ctrgate.models.tables import TablesConfig
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.selection import SelectConfig
 

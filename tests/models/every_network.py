@@ -12,8 +12,8 @@ import torch
 from ctrgate.contracts import Batch, Ids
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.models.blocks import MlpConfig
-from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
 from ctrgate.models.registry import ModelConfig
+from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.model import CtrModel, build_model
 
 CONFIGS = typing.get_args(typing.get_args(ModelConfig)[0])

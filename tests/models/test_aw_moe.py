@@ -14,7 +14,8 @@ from ctrgate.features.layout import SequenceGroup
 from ctrgate.layers.behaviour_gate import contrast, drop_events
 from ctrgate.models.aw_moe import AWMoE, AWMoEConfig, BehavioursConfig, TargetConfig
 from ctrgate.models.blocks import MlpConfig
-from ctrgate.models.inputs import TablesConfig, plan_inputs
+from ctrgate.models.plan import plan_inputs
+from ctrgate.models.tables import TablesConfig
 from ctrgate.training.model import CtrModel
 from ctrgate.training.observer import observe
 from tests.models.every_network import LAYOUT, batch, model

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ctrgate.contracts import Batch, Ids
-from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
+from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.model import build_model
 from ctrgate.training.selection import ContinuationConfig
 from tests.models.every_network import CASES, CLICK, LAYOUT, answer, batch, changed, model, task

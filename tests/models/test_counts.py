@@ -15,9 +15,9 @@ from ctrgate.models.final_mlp import FinalMLPConfig
 from ctrgate.models.final_net import FinalNetConfig
 from ctrgate.models.fm import FMConfig
 from ctrgate.models.gdcn import GDCNConfig
-from ctrgate.models.inputs import DenseRule, TablesConfig
 from ctrgate.models.mask_net import MaskNetConfig
 from ctrgate.models.network import NetworkConfig
+from ctrgate.models.tables import DenseRule, TablesConfig
 from ctrgate.training.model import build_model
 
 THREE = MlpConfig(hidden=(400, 400, 400))

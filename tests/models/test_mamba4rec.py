@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ctrgate.layers.mamba import Mamba
-from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
 from ctrgate.models.mamba4rec import Mamba4RecConfig
 from ctrgate.models.network import Network
+from ctrgate.models.plan import plan_inputs
+from ctrgate.models.tables import DenseRule, TablesConfig
 from tests.models.every_network import LAYOUT
 
 

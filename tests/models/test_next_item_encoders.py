@@ -10,9 +10,10 @@ import torch
 from ctrgate.contracts import Fields, Sequence
 from ctrgate.models.gru4rec import GRU4RecConfig
 from ctrgate.models.hgrn import HGRNConfig
-from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
 from ctrgate.models.network import Network
+from ctrgate.models.plan import plan_inputs
 from ctrgate.models.sasrec import SASRecConfig
+from ctrgate.models.tables import DenseRule, TablesConfig
 from tests.models.every_network import LAYOUT
 
 CONFIGS = [

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ctrgate.errors import ConfigError
-from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
+from ctrgate.models.plan import plan_inputs
 from ctrgate.models.sasrec import SASRec, SASRecConfig
+from ctrgate.models.tables import DenseRule, TablesConfig
 from tests.layers.test_causal_attention import naive
 from tests.models.every_network import LAYOUT
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrgate.contracts import Fields, Sequence
-from ctrgate.models.inputs import DenseRule, TablesConfig, plan_inputs
 from ctrgate.models.network import Network
+from ctrgate.models.plan import plan_inputs
 from ctrgate.models.sigma import SIGMAConfig
+from ctrgate.models.tables import DenseRule, TablesConfig
 from tests.models.every_network import LAYOUT
 
 FORMS = ["paper", "released_code"]

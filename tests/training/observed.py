@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from ctrgate.contracts import Fields
 from ctrgate.features.layout import Field, Layout
 from ctrgate.models.blocks import MlpConfig
-from ctrgate.models.inputs import Inputs, TablesConfig, plan_inputs
+from ctrgate.models.inputs import Inputs
 from ctrgate.models.network import Network, NetworkConfig
+from ctrgate.models.plan import plan_inputs
+from ctrgate.models.tables import TablesConfig
 
 NAMES = ("user", "item", "price")
 DIMS = {"user": 3, "item": 4, "price": 2}

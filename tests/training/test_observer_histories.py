@@ -13,10 +13,12 @@ from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.gate_report import gate_figures, gate_section
 from ctrgate.models.bst import BSTConfig
 from ctrgate.models.hgrn import HGRNConfig
-from ctrgate.models.inputs import DenseRule, Inputs, TablesConfig, plan_inputs
+from ctrgate.models.inputs import Inputs
 from ctrgate.models.network import Network
+from ctrgate.models.plan import plan_inputs
 from ctrgate.models.sasrec import SASRecConfig
 from ctrgate.models.sigma import SIGMAConfig
+from ctrgate.models.tables import DenseRule, TablesConfig
 from ctrgate.training.gate_statistics import SequenceStatistics
 from ctrgate.training.observer import observe
 

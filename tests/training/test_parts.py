@@ -12,7 +12,7 @@ from ctrgate.features.layout import Field, Layout
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.dnn import DNNConfig
 from ctrgate.models.gmlp import GMLPConfig
-from ctrgate.models.inputs import DenseRule, FusedRule, TablesConfig
+from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.loop import replace_by_unknown
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.objective import ClickObjective, click_loss, selection_loss
