@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrgate.config import settings
+from ctrgate.errors import ConfigError
+from ctrgate.layers.convolution import GatedConvolution
 from ctrgate.layers.dense_selective_gate import BranchMix, DenseSelectiveGate
 from ctrgate.layers.dropout import Dropout
 from ctrgate.layers.feature_extract_gru import FeatureExtractGRU
@@ -34,6 +36,8 @@ class SIGMAConfig(NextItemSettings):
     causal: ClassVar[bool] = False
     variant: Literal["paper", "released_code"] = "paper"
     """The network of the paper, or of the authors' code."""
+    recent: Literal["gru", "gated_convolution"] = "gru"
+    """What looks at short-term patterns; the gated convolution is no part of SIGMA, and goes with ``paper`` alone."""
     num_layers: Count = 1
     """Layers, each of both directions."""
     num_kept: Annotated[int, Field(ge=0)] = 5
@@ -53,7 +57,13 @@ class SIGMAConfig(NextItemSettings):
         return self.variant == "released_code"
 
     def encoder(self, *, dim: int) -> nn.Module:
-        """The layers."""
+        """The layers.
+
+        Raises:
+            ConfigError: Where the authors' code is to have what it has not.
+        """
+        if self.variant == "released_code" and self.recent != "gru":
+            raise ConfigError(f"model.recent: {self.recent}; the released code has a gru, take variant: paper")
         kind = _PaperBlock if self.variant == "paper" else _ReleasedBlock
         encoder = PostNormEncoder([kind(self, dim=dim) for _ in range(self.num_layers)], dim=dim, dropout=self.dropout)
         if self.variant == "released_code":
@@ -81,7 +91,8 @@ class _PaperBlock(nn.Module):
         self._num_kept = config.num_kept
         self.mamba, self.flipped_mamba = (_mamba(config, dim=dim) for _ in range(2))
         self.gate, self.flipped_gate = DenseSelectiveGate(dim), DenseSelectiveGate(dim)
-        self.recent = FeatureExtractGRU(dim)
+        gru = config.recent == "gru"
+        self.recent = FeatureExtractGRU(dim) if gru else GatedConvolution(dim, causal=False)
         self.mix = BranchMix()
         self.output = nn.Linear(dim, dim)
 

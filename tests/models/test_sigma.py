@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrgate.contracts import Fields, Sequence
+from ctrgate.errors import ConfigError
+from ctrgate.layers.convolution import GatedConvolution
 from ctrgate.models.network import Network
 from ctrgate.models.plan import plan_inputs
 from ctrgate.models.sigma import SIGMAConfig
@@ -35,6 +37,18 @@ def block(variant: Literal["paper", "released_code"]) -> nn.Module:
         for parameter in made.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
     return made
+
+
+def test_a_gated_convolution_may_stand_for_the_gru_in_the_papers_form_alone() -> None:
+    mixer = network(SIGMAConfig(recent="gated_convolution")).body.encoder.layers[0].mixer
+    assert isinstance(mixer.recent, GatedConvolution)
+    seen = []
+    mixer.mix.register_forward_pre_hook(lambda _, given: seen.append(given))
+    x = torch.randn(5, 8, 4)
+    mixer(x, MASK)
+    torch.testing.assert_close(seen[0][2], mixer.recent(x, MASK))
+    with pytest.raises(ConfigError, match=r"model\.recent: gated_convolution; the released code has a gru"):
+        network(SIGMAConfig(variant="released_code", recent="gated_convolution"))
 
 
 def test_the_papers_form_is_its_formula_by_each_rows_own_length() -> None:
