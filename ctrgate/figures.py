@@ -60,7 +60,7 @@ def learning_curve(rows: Sequence[Mapping[str, float | None]]) -> Figure:
         panels[1].set_title(f"best {title} {value:.5f} at {axis} {place:g}", fontsize=9, color=INK, loc="left")
         panels[1].margins(y=0.15)
     panels[-1].set_xlabel(axis)
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     for panel in panels:
         style(panel)
     return figure

@@ -346,6 +346,17 @@ def test_curves_of_variance_are_marked_where_they_are_cut() -> None:
     assert [(list(mark.get_xdata()), list(mark.get_ydata())) for mark in marks] == [([2], [0.8])]
 
 
+def test_epochs_are_whole_numbers_on_the_axis_of_a_curve_also_where_there_is_one() -> None:
+    for epochs in ([1], [1, 2, 3]):
+        figure = figures.learning_curve(
+            [{"step": 5 * one, "epoch": one, "train/loss": 0.5, "valid/auc": 0.7} for one in epochs]
+        )
+        figure.canvas.draw()
+        panel = figure.axes[-1]
+        low, high = panel.get_xlim()
+        assert [tick for tick in panel.get_xticks() if low <= tick <= high] == epochs
+
+
 def test_the_learning_curve_marks_the_best_epoch() -> None:
     rows = [
         {"step": 10.0 * epoch, "epoch": float(epoch), "valid/auc": auc} for epoch, auc in ((1, 0.7), (2, 0.9), (3, 0.8))
