@@ -40,6 +40,7 @@ VERBS = (
     "promote",
     "rollback",
     "reproduce",
+    "histories",
     "score",
     "sync",
     "doctor",

@@ -35,6 +35,7 @@ SECTIONS = (
     "evaluate",
     "report",
     "export",
+    "histories",
     "score",
     "tracking",
     "cluster",

@@ -29,7 +29,12 @@ _BATCH_ROWS = 1 << 17
 
 
 def histories(
-    dataset: DatasetConfig, sources: Sequence[Source], *, scratch: Path, partition_rows: int = _PARTITION_ROWS
+    dataset: DatasetConfig,
+    sources: Sequence[Source],
+    *,
+    asked: Sequence[Source] = (),
+    scratch: Path,
+    partition_rows: int = _PARTITION_ROWS,
 ) -> list[list[pl.Expr]]:
     """For each file, the columns ``GROUP/MEMBER`` of the features that are built from the log.
 
@@ -46,14 +51,16 @@ def histories(
     Args:
         dataset: The features, and the roles that tell user and time.
         sources: The files, each with the column ``ROW`` in its rows, and checked by ``check_columns``.
+        asked: Files whose rows get histories and are no events, told after those of the log; they need the user alone,
+            and without a time they come after all events.
         scratch: A folder for large logs.
         partition_rows: About how many rows are sorted at once.
     """
     groups = [each for each in dataset.features if isinstance(each, SequenceFeature) and each.log is not None]
-    columns: list[list[pl.Expr]] = [[] for _ in sources]
-    counts = num_rows(sources) if groups else []
+    columns: list[list[pl.Expr]] = [[] for _ in (*sources, *asked)]
+    counts = num_rows([*sources, *asked]) if groups else []
     for number, group in enumerate(groups):
-        log = _Log(dataset, group, sources, counts=counts)
+        log = _Log(dataset, group, sources, asked=asked, counts=counts)
         ranges = _built(log, scratch=scratch / f"log-{number}", num_parts=-(-sum(counts) // partition_rows))
         for place, start in enumerate(log.starts):
             columns[place] += ranges.columns(start)
@@ -64,12 +71,18 @@ class _Log:
     """The rows of all files, as far as one feature looks at them."""
 
     def __init__(
-        self, dataset: DatasetConfig, group: SequenceFeature, sources: Sequence[Source], *, counts: Sequence[int]
+        self,
+        dataset: DatasetConfig,
+        group: SequenceFeature,
+        sources: Sequence[Source],
+        *,
+        asked: Sequence[Source],
+        counts: Sequence[int],
     ) -> None:
         self.dataset, self.group = dataset, group
         self.starts = [int(start) for start in np.cumsum([0, *counts[:-1]])]
         self.num_rows = sum(counts)
-        self._sources = sources
+        self._sources, self._num_logged = [*sources, *asked], len(sources)
         frames = [frame.clear().collect() for frame in self._frames()]
         self.schema = pl.concat(frames, how="vertical_relaxed").schema
         self.values = [group.encoded_column(member) for member in group.members]
@@ -82,10 +95,14 @@ class _Log:
                     yield batch.cast(self.schema)
 
     def _frames(self) -> Iterator[pl.LazyFrame]:
-        for source, start in zip(self._sources, self.starts, strict=True):
-            happened = events(self.group, source.schema).alias(_EVENT)
+        for number, (source, start) in enumerate(zip(self._sources, self.starts, strict=True)):
             timed = timed_rows(self.dataset, source.schema, start=start)
-            yield source.rows.select(*timed, happened, *event_values(self.group, source.schema))
+            if number < self._num_logged:
+                happened, values = events(self.group, source.schema), event_values(self.group, source.schema)
+            else:
+                happened = pl.lit(False)
+                values = [pl.lit(None).alias(self.group.encoded_column(member)) for member in self.group.members]
+            yield source.rows.select(*timed, happened.alias(_EVENT), *values)
 
 
 @dataclass(frozen=True)

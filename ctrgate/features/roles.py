@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -15,7 +15,17 @@ from ctrgate.features.layout import Role, role_column
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source, SplitName
 
-__all__ = ["Count", "check_roles", "count_rows", "group_column", "label_column", "role_columns", "roles_of", "seconds"]
+__all__ = [
+    "Count",
+    "check_roles",
+    "check_user_and_time",
+    "count_rows",
+    "group_column",
+    "label_column",
+    "role_columns",
+    "roles_of",
+    "seconds",
+]
 
 SPLIT = "split:name"
 """The column of a row's split."""
@@ -60,12 +70,32 @@ def check_roles(dataset: DatasetConfig, source: Source) -> None:
         raise SchemaError(
             f"{source.path} lacks columns {missing} that dataset.labels and dataset.roles name; it has {list(schema)}"
         )
-    for what, column, fits, expected in _expectations(dataset, schema):
+    _check_types(source, [*_measured(dataset, schema), *_user_and_time(dataset, schema)])
+
+
+def check_user_and_time(dataset: DatasetConfig, source: Source) -> None:
+    """See that rows tell their user, and their time, where they have one, in types that can serve.
+
+    Raises:
+        SchemaError: Naming the file, the column, and what would do.
+    """
+    group = dataset.roles.group
+    if group not in source.schema:
+        raise SchemaError(f"{source.path} lacks the column {group!r} of roles.group; it has {list(source.schema)}")
+    _check_types(source, _user_and_time(dataset, source.schema))
+
+
+_Expected = tuple[str, str, bool, str]
+
+
+def _check_types(source: Source, expected: Iterable[_Expected]) -> None:
+    for what, column, fits, wanted in expected:
         if not fits:
-            raise SchemaError(f"{source.path}: {what} reads column {column}, which is {schema[column]}; {expected}")
+            found = source.schema[column]
+            raise SchemaError(f"{source.path}: {what} reads column {column}, which is {found}; {wanted}")
 
 
-def _expectations(dataset: DatasetConfig, schema: pl.Schema) -> Iterator[tuple[str, str, bool, str]]:
+def _measured(dataset: DatasetConfig, schema: pl.Schema) -> Iterator[_Expected]:
     for label in dataset.labels:
         kind = schema[label.source]
         number = kind.is_numeric() or kind == pl.Boolean
@@ -73,17 +103,20 @@ def _expectations(dataset: DatasetConfig, schema: pl.Schema) -> Iterator[tuple[s
             yield f"label {label.name}", label.source, not number, "write the value of equals without quotes"
         else:
             yield f"label {label.name}", label.source, number, "a label must be a number; or use equals: TEXT"
+    if weight := dataset.roles.weight:
+        yield "the weight", weight, schema[weight].is_numeric(), "it must be a number"
+
+
+def _user_and_time(dataset: DatasetConfig, schema: pl.Schema) -> Iterator[_Expected]:
     roles = dataset.roles
     whole = "it must be a whole number"
-    if roles.weight:
-        yield "the weight", roles.weight, schema[roles.weight].is_numeric(), "it must be a number"
-    if roles.order:
+    if roles.order in schema:
         yield "the order", roles.order, schema[roles.order].is_integer(), whole
-    if roles.timestamp:
+    if roles.timestamp in schema:
         kind = schema[roles.timestamp]
         fits = kind.is_integer() or isinstance(kind, pl.Datetime | pl.Date)
         yield "the timestamp", roles.timestamp, fits, f"{whole} of {roles.timestamp_unit} or a datetime"
-    if roles.group:
+    if roles.group in schema:
         kind = schema[roles.group]
         fits = kind.is_integer() or is_text(kind)
         yield "the group", roles.group, fits, f"{whole} or text"

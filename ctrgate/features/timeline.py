@@ -27,13 +27,17 @@ def is_timed(dataset: DatasetConfig) -> bool:
 def timed_rows(dataset: DatasetConfig, schema: pl.Schema, *, start: int) -> list[pl.Expr]:
     """User, time and place of a file's rows, the time in seconds, else as ``roles.order`` has it, else 0.
 
+    The rows of a file that lacks the column of times come after all that have one.
+
     Args:
         dataset: Which columns tell them; ``roles.group`` is needed.
         schema: The file's columns.
         start: How many rows the files before it have.
     """
-    time = pl.lit(0, dtype=pl.Int64)
-    if dataset.roles.timestamp:
+    time, told_by = pl.lit(0, dtype=pl.Int64), dataset.roles.timestamp or dataset.roles.order
+    if told_by and told_by not in schema:
+        time = pl.lit(np.iinfo(np.int64).max)
+    elif dataset.roles.timestamp:
         time = seconds(dataset, schema)
     elif dataset.roles.order:
         time = pl.col(dataset.roles.order).cast(pl.Int64)
