@@ -21,6 +21,7 @@ from ctrgate.features.kinds import SequenceFeature
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.roles import check_roles, check_user_and_time
 from ctrgate.features.sources import Source, check_agreement, open_sources, read_raw
+from ctrgate.features.timeline import num_rows
 from ctrgate.files import atomic_folder, write_json, writing
 from ctrgate.progress import Bar, bar, console
 
@@ -82,7 +83,7 @@ def run(config: Config) -> dict[str, Any]:
     ):
         console.print(f"reading the log: {len(log)} files", markup=False)
         built = histories(dataset, log, asked=asked, scratch=Path(scratch))[len(log) :]
-        with bar("histories") as progress:
+        with bar("histories", total=sum(num_rows(asked))) as progress:
             for source, columns in zip(asked, built, strict=True):
                 rows, without = _write(source, columns, folder / f"{source.path.stem}.parquet", progress)
                 total, empty = total + rows, empty + without
