@@ -32,8 +32,11 @@ class Run:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
-    """One database for all tests here; MLflow takes seconds to lay one out."""
+    """One database for all tests here, laid out already, which can take MLflow longer than a run waits at its end."""
+    from mlflow import MlflowClient
+
     place = tmp_path_factory.mktemp("mlflow")
+    MlflowClient(tracking_uri=f"sqlite:///{place}/mlflow.db").search_experiments()
     return TrackingConfig(uri=f"sqlite:///{place}/mlflow.db", artifacts=str(place / "artifacts"), experiment="tests")
 
 
