@@ -117,14 +117,10 @@ class Batch:
     rows: Tensor | None = None
 
     def of_one_empty_row(self) -> Batch:
-        """A batch with the same columns, of one row that has no ids."""
+        """A batch with the same columns of ids, of one row that has none."""
         lengths = torch.zeros(1, dtype=torch.int64, device=self.numbers.device)
-        return Batch(
-            num_rows=1,
-            ids={name: replace(ids, values=ids.values[:0], lengths=lengths) for name, ids in self.ids.items()},
-            numbers=self.numbers.new_zeros(1, self.numbers.size(1)),
-            sequence_numbers={name: values[:0] for name, values in self.sequence_numbers.items()},
-        )
+        none = {name: replace(ids, values=ids.values[:0], lengths=lengths) for name, ids in self.ids.items()}
+        return Batch(num_rows=1, ids=none, numbers=self.numbers.new_zeros(1, self.numbers.size(1)))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

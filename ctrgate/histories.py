@@ -14,12 +14,11 @@ from pydantic import Field
 
 from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError, DataError, SchemaError
-from ctrgate.features.checks import check_columns
 from ctrgate.features.dataset import DatasetConfig, Places
 from ctrgate.features.histories import histories
 from ctrgate.features.kinds import SequenceFeature
 from ctrgate.features.rawfile import ROW
-from ctrgate.features.roles import check_roles, check_user_and_time
+from ctrgate.features.roles import check_sources, check_user_and_time
 from ctrgate.features.sources import Source, check_agreement, open_sources, read_raw
 from ctrgate.features.timeline import num_rows
 from ctrgate.files import atomic_folder, write_json, writing
@@ -73,7 +72,8 @@ def run(config: Config) -> dict[str, Any]:
     into = Path(config.histories.into or f"histories/{dataset.name}")
     if into.is_dir() and any(into.iterdir()) and not (into / _MADE).is_file():
         raise ConfigError(f"histories.into: {into} holds other files than histories; name another folder")
-    log, asked = _log(dataset), _asked(config, groups)
+    log, asked = open_sources(dataset), _asked(config, groups)
+    check_sources(dataset, log)
     check_agreement([*log, *asked], [dataset.roles.group])
     total = empty = 0
     with (
@@ -91,14 +91,6 @@ def run(config: Config) -> dict[str, Any]:
         write_json(folder / _MADE, summary)
     console.print(f"{into}: {total:,} rows, {empty / max(1, total):.1%} of them without events", markup=False)
     return {"folder": str(into), **summary}
-
-
-def _log(dataset: DatasetConfig) -> list[Source]:
-    sources = open_sources(dataset)
-    for source in sources:
-        check_columns(dataset.features, source.schema, source=str(source.path), log=True)
-        check_roles(dataset, source)
-    return sources
 
 
 def _asked(config: Config, groups: Sequence[SequenceFeature]) -> list[Source]:

@@ -13,7 +13,6 @@ from typing import Any
 from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.config import settings
 from ctrgate.errors import ArtifactError, ConfigError, DataError
-from ctrgate.features.checks import check_columns
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.filework import Each, Encoding, Files, counted, here, observed
@@ -32,7 +31,7 @@ from ctrgate.features.prepared import (
     grown_from,
     plain,
 )
-from ctrgate.features.roles import Count, check_roles, count_rows, roles_of
+from ctrgate.features.roles import Count, check_sources, count_rows, roles_of
 from ctrgate.features.sources import SPLITS, SplitName, check_agreement, expand
 from ctrgate.files import atomic_folder, checksum, locked, writing
 from ctrgate.progress import bar, console
@@ -66,9 +65,7 @@ def run(config: Config) -> dict[str, Any]:
     started = time.monotonic()
     files = Files.open(dataset)
     sources = files.sources
-    for source in sources:
-        check_columns(dataset.features, source.schema, source=str(source.path), log=True)
-        check_roles(dataset, source)
+    check_sources(dataset, sources)
     read = [column for feature in dataset.features for column in columns_read(feature, log=True)]
     check_agreement(sources, [*read, *filter(None, [dataset.roles.group]), *dataset.roles.keys])
     paths = [*(source.path for source in sources), *(path for join in dataset.joins for path in expand(join.files))]

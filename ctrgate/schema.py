@@ -10,12 +10,11 @@ from typing import Any
 import polars as pl
 
 from ctrgate.config import settings
-from ctrgate.features.checks import check_columns
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.partial import features_json
 from ctrgate.features.prepared import Prepared, PrepareSettings
-from ctrgate.features.roles import SPLIT, check_roles
+from ctrgate.features.roles import SPLIT, check_sources
 from ctrgate.features.sources import Source, open_sources
 from ctrgate.features.splits import assign
 from ctrgate.files import writing
@@ -53,9 +52,7 @@ def run(config: Config) -> dict[str, Any]:
     # negatives that training leaves out are rows of a day all the same
     dataset = dataclasses.replace(config.dataset, negative_sampling_rate=1.0)
     sources = open_sources(dataset)
-    for source in sources:
-        check_columns(dataset.features, source.schema, source=str(source.path), log=True)
-        check_roles(dataset, source)
+    check_sources(dataset, sources)
     frames = assign(dataset, sources)
     train = _rows_of("train", sources, frames)
     unseen = _unseen(config, _rows_of("valid", sources, frames))

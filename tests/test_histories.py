@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from ctrgate import evaluate, export, prepare, score, train
+from ctrgate.config import load
 from ctrgate.errors import ConfigError, DataError, SchemaError
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.histories import histories
@@ -18,26 +22,10 @@ from ctrgate.features.prepared import Prepared
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import open_sources, read_raw
 from ctrgate.histories import Config, run
-from ctrgate.prepare import Config as PrepareConfig
-from ctrgate.prepare import run as prepare
+from tests.test_prepare_histories import DATA, FRAME, GROUP, ITEM, ROOT
 
-LOG = pl.DataFrame(
-    {
-        "user": ["a", "a", "b", "a", "b", "a", "c", "b", "a", "b"],
-        "item": [10, 11, 10, 10, 12, 13, 14, 10, 15, 16],
-        "price": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0],
-        "time": [1, 2, 2, 3, 3, 4, 4, 5, 6, 7],
-        "click": [1, 0, 1, 1, 0, 1, 1, 1, 1, 0],
-    }
-)
-ITEM: dict[str, Any] = {"kind": "categorical", "name": "item"}
-GROUP: dict[str, Any] = {
-    "kind": "sequence",
-    "name": "history",
-    "max_length": 3,
-    "log": {"column": "click", "equals": 1},
-    "members": [ITEM | {"share": "item"}, {"kind": "numeric", "name": "price", "transform": "none", "fill": 0.0}],
-}
+LOG = FRAME.with_columns(pl.col("price").fill_null(4.0))
+CLICKED = GROUP | {"log": {"column": "click", "equals": 1}}
 
 
 def dataset(folder: Path, **values: Any) -> dict[str, Any]:
@@ -47,7 +35,7 @@ def dataset(folder: Path, **values: Any) -> dict[str, Any]:
         "split": {"by": "time", "valid": 0.2, "test": 0.3},
         "labels": [{"name": "click"}],
         "roles": {"group": "user", "timestamp": "time"},
-        "features": [ITEM, GROUP],
+        "features": [ITEM, CLICKED],
         **values,
     }
 
@@ -113,7 +101,7 @@ def test_a_user_with_times_has_no_history_where_the_time_is_missing(tmp_path: Pa
 def test_rows_of_the_log_get_what_prepare_has_encoded(tmp_path: Path) -> None:
     found = made(tmp_path, LOG)
     settings = {"dataset": dataset(tmp_path), "prepare": {"into": str(tmp_path / "prepared")}}
-    prepare(TypeAdapter(PrepareConfig).validate_python(settings))
+    prepare.run(TypeAdapter(prepare.Config).validate_python(settings))
     prepared = Prepared.open(tmp_path / "prepared")
     encoder = Encoder.load(prepared.encoder_folder)
     scored = encoder.transform(found.lazy(), scoring=True).collect()
@@ -123,6 +111,36 @@ def test_rows_of_the_log_get_what_prepare_has_encoded(tmp_path: Path) -> None:
     for column in ("history/item", "history/price"):
         assert sorted(scored[column].to_list()) == sorted(encoded[column].to_list())
     assert sum(scored["history/item"].list.len()) == 11
+
+
+def test_real_rows_get_the_scores_that_evaluate_has_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (DATA / "ml_100k").is_dir():
+        pytest.skip(f"no ml_100k in {DATA}; set CTRGATE_DATA to where the real data lie")
+    monkeypatch.setenv("CTRGATE_DATA", str(DATA.resolve()))
+    raw, added, scores = DATA / "ml_100k" / "u.data", tmp_path / "with_histories", tmp_path / "scores"
+    settings = {
+        "name": "real",
+        "runs": str(tmp_path / "runs"),
+        "dataset": str((ROOT / "configs/datasets/movielens_100k_histories.yaml").resolve()),
+        "prepare": {"into": str(tmp_path / "prepared")},
+        "tables": {"dim": 4, "init_std": 0.1},
+        "model": {"name": "din", "mlp": {"hidden": [8]}, "attention_hidden": [8]},
+        "train": {"epochs": 1, "batch_size": 4096},
+        "histories": {"files": str(raw), "into": str(added)},
+        "score": {"files": str(added / "u.parquet"), "into": str(scores)},
+        "tracking": {"enabled": False},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    for verb in (prepare, train, evaluate, export):
+        verb.run(load(tmp_path / "run.yaml", verb.Config))
+    assert run(load(tmp_path / "run.yaml", Config))["rows"] == 100_000
+    score.run(load(tmp_path / "run.yaml", score.Config))
+    scored = pl.concat([pl.read_parquet(path) for path in scores.glob("*.parquet")])
+    measured = pl.read_parquet(tmp_path / "runs/real/evaluation/test.parquet")
+    both = measured.join(scored, left_on=["key:user", "key:item"], right_on=["user", "item"])
+    assert both.height == measured.height == 10_000
+    np.testing.assert_allclose(both["logit"], both["logit:liked"], rtol=0, atol=1e-5)
+    assert both["logit"].std() > 0.01
 
 
 def test_a_large_log_is_parted_and_rows_that_ask_are_no_events(tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from ctrgate.comparison.rows import Rows, check_same
 from ctrgate.comparison.side import Side
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError, DataError, SchemaError
-from ctrgate.features.checks import check_columns
 from ctrgate.features.histories import histories
-from ctrgate.features.roles import SPLIT, check_roles, role_columns
+from ctrgate.features.roles import SPLIT, check_sources, role_columns
 from ctrgate.features.sources import Source, open_sources
 from ctrgate.features.splits import assign
 from ctrgate.progress import Bar, bar
@@ -128,9 +127,7 @@ def _encoded(artifact: Artifact, rows: Rows) -> Iterator[pl.DataFrame]:
     features = artifact.encoder.features
     dataset = replace(rows.prepared.dataset, features=features)
     sources = open_sources(dataset)
-    for source in sources:
-        check_columns(features, source.schema, source=str(source.path), log=True)
-        check_roles(dataset, source)
+    check_sources(dataset, sources)
     with TemporaryDirectory(prefix="ctrgate-log-") as scratch:
         built = histories(dataset, sources, scratch=Path(scratch))
         for source, frame, added in zip(sources, assign(dataset, sources), built, strict=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ctrgate.errors import DataError, SchemaError
+from ctrgate.features.checks import check_columns
 from ctrgate.features.column_types import is_text
 from ctrgate.features.dataset import DatasetConfig, Label
 from ctrgate.features.hashing import hash_column
@@ -18,6 +19,7 @@ from ctrgate.features.sources import Source, SplitName
 __all__ = [
     "Count",
     "check_roles",
+    "check_sources",
     "check_user_and_time",
     "count_rows",
     "group_column",
@@ -54,6 +56,17 @@ def roles_of(dataset: DatasetConfig) -> dict[Role, tuple[str, ...]]:
     return {
         role: tuple(role_column(role, name) for name in names if name) for role, names in named.items() if any(names)
     }
+
+
+def check_sources(dataset: DatasetConfig, sources: Iterable[Source]) -> None:
+    """Make sure that every file of a dataset has the columns of features and roles, in types that can serve.
+
+    Raises:
+        SchemaError: Naming the file and its columns.
+    """
+    for source in sources:
+        check_columns(dataset.features, source.schema, source=str(source.path), log=True)
+        check_roles(dataset, source)
 
 
 def check_roles(dataset: DatasetConfig, source: Source) -> None:

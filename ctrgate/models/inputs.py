@@ -67,12 +67,15 @@ class EventNumber:
     Args:
         sequence: Name of the group.
         member: Name of its column of numbers.
-        dim: Its width; 0 in a request, which the plan fills in.
     """
 
     sequence: str
     member: str
-    dim: int = 0
+
+    @property
+    def key(self) -> str:
+        """Key of its width in ``Inputs.dims``."""
+        return f"{self.sequence}/{self.member}"
 
 
 Request = Embedding | History | EventNumber

@@ -44,7 +44,9 @@ class Network(nn.Module):
             VectorProjection(item.width, item.dim) if item.width else NumberProjection(item.dim)
             for item in inputs.projected
         )
-        self.event_projections = nn.ModuleList(NumberProjection(number.dim) for number in inputs.event_numbers)
+        self.event_projections = nn.ModuleList(
+            NumberProjection(inputs.dims[number.key]) for number in inputs.event_numbers
+        )
         self.body = config.build(inputs)
         self._of_numbers: dict[int, list[int]] = {}  # by width the places of numbers, which are projected together
         for place, item in enumerate(inputs.projected):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ctrgate.contracts import Lookup, TableSpec
 from ctrgate.errors import ConfigError
@@ -107,10 +106,10 @@ class _Plan:
             lookups=tuple(self._lookups),
             projected=tuple(self._projected),
             order=tuple(self._order),
-            dims=self._dims,
+            dims=self._dims | {number.key: self._group_dim(number.sequence) for number in self.event_numbers},
             num_labels=len(self._layout.labels),
             histories=tuple(self._histories),
-            event_numbers=tuple(replace(number, dim=self._group_dim(number.sequence)) for number in self.event_numbers),
+            event_numbers=tuple(self.event_numbers),
         )
 
     def _group_dim(self, sequence: str) -> int:
