@@ -201,17 +201,33 @@ class Fields:
     @property
     def flat(self) -> Tensor:
         """The schema's fields side by side, ``(B, sum of D)``."""
+        return _side_by_side(self._parts())
+
+    @property
+    def flat_for_products(self) -> Tensor:
+        """``flat`` in autocast's precision where autocast is on: each product that reads ``flat`` would cast it."""
+        parts = self._parts()
+        kind = parts[0].device.type
+        if not torch.is_autocast_enabled(kind):
+            return _side_by_side(parts)
+        return _side_by_side([part.to(torch.get_autocast_dtype(kind)) for part in parts])
+
+    def _parts(self) -> list[Tensor]:
         parts, place = [], 0
         while place < len(self.order):
             names = next((names for names in self.blocks if self.order[place : place + len(names)] == names), None)
             parts.append(self.rows[self.order[place]] if names is None else self.blocks[names])
             place += 1 if names is None else len(names)
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return parts
 
     @property
     def stacked(self) -> Tensor:
         """The schema's fields one below the other, ``(B, F, D)``; they need one width."""
         return torch.stack([self.rows[name] for name in self.order], dim=1)
+
+
+def _side_by_side(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

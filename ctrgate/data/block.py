@@ -43,7 +43,7 @@ class _Jagged:
         lengths = self.lengths[rows]
         offsets = bag_offsets(lengths)
         shift = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], lengths)
-        return _Jagged(values=self.values[torch.arange(shift.numel()) + shift], offsets=offsets)
+        return _Jagged(values=self.values.index_select(0, torch.arange(shift.numel()) + shift), offsets=offsets)
 
     def cut(self, start: int, stop: int) -> _Jagged:
         offsets = self.offsets[start : stop + 1]
@@ -97,7 +97,10 @@ class Block:
             num_rows = self.layout.tables[table]
             flat = column in self.flat
             values = self.flat[column] if flat else self.jagged[column].values
-            if not values.numel() or (int(values.min()) >= 0 and int(values.max()) < num_rows):
+            if not values.numel():
+                continue
+            least, most = torch.aminmax(values)
+            if least >= 0 and most < num_rows:
                 continue
             place = int(((values < 0) | (values >= num_rows)).nonzero()[0])
             row = place if flat else int(torch.searchsorted(self.jagged[column].offsets, place, right=True)) - 1
@@ -128,8 +131,8 @@ class Block:
         """The rows at some places, in that order."""
         return Block(
             layout=self.layout,
-            rows=self.rows[rows],
-            flat={name: column[rows] for name, column in self.flat.items()},
+            rows=self.rows.index_select(0, rows),
+            flat={name: column.index_select(0, rows) for name, column in self.flat.items()},
             jagged={name: column.take(rows) for name, column in self.jagged.items()},
         )
 

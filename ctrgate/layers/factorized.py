@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ctrgate.layers.batch_norm import BatchNorm
 from ctrgate.layers.linear import xavier_linear
 from ctrgate.layers.mlp import Activation, activation_layer
 
@@ -72,7 +73,7 @@ class FactorizedMlp(nn.Module):
         for hidden_dim in hidden_dims:
             blocks.append(FactorizedLinear(width, hidden_dim, residual=residual))
             if batch_norm:
-                blocks.append(nn.BatchNorm1d(hidden_dim))
+                blocks.append(BatchNorm(hidden_dim))
             blocks.append(activation_layer(activation, hidden_dim))
             if dropout > 0:
                 blocks.append(nn.Dropout(dropout))

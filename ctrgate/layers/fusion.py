@@ -39,16 +39,12 @@ class BilinearFusion(nn.Module):
 
     def forward(self, stream1: Tensor, stream2: Tensor) -> Tensor:
         heads, outputs, (dim1, dim2) = self.num_heads, self.num_outputs, self._dims
-        # w2 o2 + o1' W o2 = (w2 + o1' W) o2, one product per head on slices as they lie: a batched product would copy
-        # the streams to bring heads first.
-        weights = self.bilinear.view(heads, dim1, outputs * dim2).unbind(0)
-        biases = self.linear2.weight.view(outputs, heads, dim2).transpose(0, 1).reshape(heads, outputs * dim2).unbind(0)
-        chunks = zip(biases, torch.split(stream1, dim1, dim=1), weights, strict=True)
-        crossed = torch.cat([torch.addmm(*parts) for parts in chunks], dim=1)
-        if outputs == 1:
-            second = (crossed * stream2).sum(dim=1, keepdim=True)
-        else:
-            by_head = crossed.view(-1, heads, outputs, dim2)
-            second = (by_head * stream2.view(-1, heads, 1, dim2)).sum(dim=(1, 3))
-        result: Tensor = self.linear1(stream1) + second + self.linear2.bias
+        # w2 o2 + o1' W o2 = (w2 + o1' W) o2, a batched product over heads, which lie in the streams by strides
+        first, second = (
+            stream.view(-1, heads, dim).transpose(0, 1) for stream, dim in ((stream1, dim1), (stream2, dim2))
+        )
+        bias = self.linear2.weight.view(outputs, heads, dim2).transpose(0, 1).reshape(heads, 1, -1)
+        crossed = torch.baddbmm(bias, first, self.bilinear.view(heads, dim1, outputs * dim2))
+        crossed = crossed.view(heads, -1, outputs, dim2) * second.unsqueeze(2)
+        result: Tensor = self.linear1(stream1) + crossed.sum(dim=(0, 3)) + self.linear2.bias
         return result

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["cast_once", "square_linear", "xavier_linear"]
-
-
-def cast_once(inputs: Tensor) -> Tensor:
-    """Under autocast the inputs in its precision, for several products to read; each would cast them for itself."""
-    kind = inputs.device.type
-    return inputs.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else inputs
+__all__ = ["square_linear", "xavier_linear"]
 
 
 def xavier_linear(in_dim: int, out_dim: int, *, bias: bool = True) -> nn.Linear:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ctrgate.layers.batch_norm import BatchNorm, Relu
 from ctrgate.layers.dice import Dice
 from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
 from ctrgate.layers.linear import xavier_linear
@@ -17,7 +19,7 @@ __all__ = ["Activation", "GatedUnit", "Mlp", "activation_layer"]
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "xgelu", "xsilu", "xatlu", "dice"]
 GatedUnit = Literal["glu", "swiglu", "geglu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
+    "relu": Relu,
     "leaky_relu": nn.LeakyReLU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
@@ -73,7 +75,7 @@ class Mlp(nn.Module):
         blocks: list[nn.Module] = []
         width = input_dim
         for hidden_dim, rate in zip(hidden_dims, rates, strict=True):
-            norms = [nn.BatchNorm1d(hidden_dim)] if batch_norm else []
+            norms = [BatchNorm(hidden_dim)] if batch_norm else []
             if activation == "glu" or activation == "swiglu" or activation == "geglu":
                 blocks += [GatedLinear(width, hidden_dim, kind=activation), *norms]
             else:
@@ -91,14 +93,27 @@ class Mlp(nn.Module):
         """The last block's output, of ``inputs * factor`` where a factor is given.
 
         A factor that is the same for all rows is taken into the first weight, ``(x * g) W' = x (W * g)'``: no row is
-        multiplied, and its gradient is a sum over a weight, not over a batch.
+        multiplied, and its gradient is a sum over a weight, not over a batch. In training a bias before a norm is left
+        to the norm (see ``BatchNorm``).
         """
-        if factor is None:
-            result: Tensor = self.blocks(inputs)
-            return result
-        first = self.blocks[0]
-        if factor.size(0) != 1 or not isinstance(first, nn.Linear):
-            return self.forward(inputs * factor)
-        hidden = functional.linear(inputs, first.weight * factor, first.bias)
-        result = self.blocks[1:](hidden)
+        if factor is not None and (factor.size(0) != 1 or not isinstance(self.blocks[0], nn.Linear)):
+            inputs, factor = inputs * factor, None
+        result, held = inputs, None
+        for block, following in itertools.pairwise([*self.blocks, None]):
+            if isinstance(block, nn.Linear):
+                weight = block.weight if factor is None else block.weight * factor
+                factor = None
+                held = block.bias if self.training and isinstance(following, BatchNorm) else None
+                result = functional.linear(result, weight, block.bias if held is None else None)
+            elif held is not None:
+                result, held = block(result, held), None
+            else:
+                result = block(result)
         return result
+
+    def untrained(self) -> dict[str, str]:
+        """Parameters that get no gradient, with the reason."""
+        reason = "a batch's mean takes a bias before a norm away again"
+        pairs = enumerate(itertools.pairwise(self.blocks))
+        places = [place for place, (a, b) in pairs if isinstance(a, nn.Linear) and isinstance(b, BatchNorm)]
+        return {f"blocks.{place}.bias": reason for place in places}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,8 @@ from ctrgate.lookups.quiet import (
     EmbeddingConfig,
     EmbeddingLocation,
     EmbOptimType,
-    FusedEmbeddingBagCollection,
     KeyedJaggedTensor,
     PoolingMode,
-    RowWiseAdagrad,
     SplitTableBatchedEmbeddingBagsCodegen,
 )
 from ctrgate.lookups.shards import TableShard
@@ -85,14 +85,45 @@ class Group(nn.Module, ABC):
             for number, spec in enumerate(self.specs)
         ]
 
-    def _keyed(self, batch: Batch, *, weighted: bool) -> KeyedJaggedTensor:
+    def _pooled_configs(self) -> list[EmbeddingBagConfig]:
+        """The tables as TorchRec's collections of bags take them."""
+        return [
+            EmbeddingBagConfig(
+                name=f"t{number}",
+                embedding_dim=spec.stored_dim,
+                num_embeddings=spec.num_rows,
+                feature_names=self._features_of(spec),
+            )
+            for number, spec in enumerate(self.specs)
+        ]
+
+    def _by_lookup(self, sums: Tensor) -> dict[str, Tensor]:
+        """Sums side by side, ``(B, sum of stored D)``, by lookup."""
+        widths = [spec.stored_dim for spec in self.specs for _ in self._features_of(spec)]
+        return dict(zip((lookup.name for lookup in self.lookups), sums.split_with_sizes(widths, dim=1), strict=True))
+
+    def _jagged(self, batch: Batch, *, weighted: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Ids of all lookups one after the other: values, lengths, offsets, and what their rows are multiplied by."""
         columns = [batch.ids[lookup.column] for lookup in self.lookups]
-        return KeyedJaggedTensor(
-            keys=list(self._features.values()),
-            values=torch.cat([ids.values for ids in columns]),
-            lengths=torch.cat([_lengths(ids, batch.num_rows) for ids in columns]),
-            weights=torch.cat(list(map(_weights, self.lookups, columns))) if weighted else None,
-        )
+        values = torch.cat([ids.values for ids in columns])
+        if all(ids.lengths is None for ids in columns):
+            lengths, offsets = _one_each(len(values), values.device)
+        else:
+            lengths = torch.cat([_lengths(ids, batch.num_rows) for ids in columns])
+            offsets = bag_offsets(lengths)
+        weights = torch.cat(list(map(_weights, self.lookups, columns))) if weighted else None
+        return values, lengths, offsets, weights
+
+    def _keyed(self, batch: Batch, *, weighted: bool) -> KeyedJaggedTensor:
+        values, lengths, offsets, weights = self._jagged(batch, weighted=weighted)
+        keys = list(self._features.values())
+        return KeyedJaggedTensor(keys=keys, values=values, lengths=lengths, offsets=offsets, weights=weights)
+
+
+@functools.lru_cache(maxsize=4)
+def _one_each(number: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Lengths and offsets of bags that hold one id each, made once for batches of one size."""
+    return torch.ones(number, dtype=torch.int64, device=device), torch.arange(number + 1, device=device)
 
 
 def _lengths(ids: Ids, num_rows: int) -> Tensor:
@@ -110,44 +141,66 @@ def _gated(rows: Tensor, ids: Ids) -> Tensor:
     return rows if ids.factors is None else rows * ids.factors.unsqueeze(1)
 
 
-class _Pooled(Group):
-    """Sums over bags by an (unsharded) embedding bag collection; factors of ids come in as weights."""
+class _Fused(Group):
+    """Tables that row-wise Adagrad moves in the backward pass, by FBGEMM's table-batched operator.
 
-    collection: EmbeddingBagCollection | FusedEmbeddingBagCollection
+    Not by TorchRec's collections of one process, which copy ids and results once more, and refuse a CPU where nothing
+    is pooled; ``sharded`` has TorchRec's of many.
+    """
+
+    mode: ClassVar[PoolingMode]
+
+    def __init__(
+        self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, options: FusedOptions, device: torch.device
+    ) -> None:
+        super().__init__(tables, lookups)
+        self.options = options
+        self._build(device)
+
+    def _build(self, device: torch.device) -> None:
+        on_cpu = device.type == "cpu"
+        location = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation.DEVICE
+        compute = ComputeDevice.CPU if on_cpu else ComputeDevice.CUDA
+        place = {spec.name: number for number, spec in enumerate(self.specs)}
+        self.operator = SplitTableBatchedEmbeddingBagsCodegen(
+            [(spec.num_rows, spec.stored_dim, location, compute) for spec in self.specs],
+            feature_table_map=[place[lookup.table] for lookup in self.lookups],
+            pooling_mode=self.mode,
+            optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+            learning_rate=self.options["lr"],
+            eps=self.options["eps"],
+            device=device,
+        )
+
+    def weights(self) -> list[Tensor]:
+        return list(self.operator.split_embedding_weights())
+
+    def states(self) -> list[dict[str, Tensor]]:
+        return [{"sum": state[0]} for state in self.operator.split_optimizer_states()]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        self.operator.set_learning_rate(learning_rate)
+
+
+class PooledDense(Group):
+    """Sums over bags of tables that are ordinary parameters; factors of ids come in as weights."""
 
     def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, gated: bool) -> None:
         super().__init__(tables, lookups)
         self.weighted = gated or any(lookup.weighted for lookup in lookups)
-        self._configs = [
-            EmbeddingBagConfig(
-                name=f"t{number}",
-                embedding_dim=spec.stored_dim,
-                num_embeddings=spec.num_rows,
-                feature_names=self._features_of(spec),
-            )
-            for number, spec in enumerate(self.specs)
-        ]
-        self._widths = [spec.stored_dim for spec in self.specs for _ in self._features_of(spec)]
+        self.collection = EmbeddingBagCollection(self._pooled_configs(), is_weighted=self.weighted)
 
     def weights(self) -> list[Tensor]:
-        return [self.collection.embedding_bags[config.name].weight for config in self._configs]
+        return [self.collection.embedding_bags[f"t{number}"].weight for number in range(len(self.specs))]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        values = self.collection(self._keyed(batch, weighted=self.weighted)).values()
-        pooled = values.split(self._widths, dim=1)
-        return dict(zip((lookup.name for lookup in self.lookups), pooled, strict=True))
+        return self._by_lookup(self.collection(self._keyed(batch, weighted=self.weighted)).values())
 
 
-class PooledDense(_Pooled):
-    """Pooled lookups of tables that are ordinary parameters."""
+class PooledFused(_Fused):
+    """Sums over bags of tables that row-wise Adagrad moves in the backward pass; factors of ids come in as weights."""
 
-    def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, gated: bool) -> None:
-        super().__init__(tables, lookups, gated=gated)
-        self.collection = EmbeddingBagCollection(self._configs, is_weighted=self.weighted)
-
-
-class PooledFused(_Pooled):
-    """Pooled lookups of tables that row-wise Adagrad moves in the backward pass."""
+    mode = PoolingMode.SUM
 
     def __init__(
         self,
@@ -158,25 +211,12 @@ class PooledFused(_Pooled):
         device: torch.device,
         gated: bool,
     ) -> None:
-        super().__init__(tables, lookups, gated=gated)
-        # A copy: TorchRec writes into the options it is given.
-        self.collection = FusedEmbeddingBagCollection(
-            self._configs,
-            optimizer_type=RowWiseAdagrad,
-            optimizer_kwargs=dict(options),
-            is_weighted=self.weighted,
-            device=device,
-        )
+        self.weighted = gated or any(lookup.weighted for lookup in lookups)
+        super().__init__(tables, lookups, options=options, device=device)
 
-    def states(self) -> list[dict[str, Tensor]]:
-        state = self.collection.fused_optimizer().state_dict()["state"]
-        return [{"sum": next(iter(state[f"{config.name}.weight"].values()))} for config in self._configs]
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        optimizer = self.collection.fused_optimizer()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        optimizer.step()  # hands the rate to the kernel; the tables move in the backward pass only
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        ids, _, offsets, weights = self._jagged(batch, weighted=self.weighted)
+        return self._by_lookup(self.operator(ids, offsets, weights))
 
 
 class UnpooledDense(Group):
@@ -197,42 +237,10 @@ class UnpooledDense(Group):
         }
 
 
-class UnpooledFused(Group):
-    """Row by row lookups of tables that row-wise Adagrad moves in the backward pass.
+class UnpooledFused(_Fused):
+    """Row by row lookups of tables that row-wise Adagrad moves in the backward pass."""
 
-    By FBGEMM's table-batched operator, since TorchRec's FusedEmbeddingCollection refuses CPU.
-    """
-
-    def __init__(
-        self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, options: FusedOptions, device: torch.device
-    ) -> None:
-        super().__init__(tables, lookups)
-        self.options = options
-        self._build(device)
-
-    def _build(self, device: torch.device) -> None:
-        on_cpu = device.type == "cpu"
-        location = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation.DEVICE
-        compute = ComputeDevice.CPU if on_cpu else ComputeDevice.CUDA
-        place = {spec.name: number for number, spec in enumerate(self.specs)}
-        self.operator = SplitTableBatchedEmbeddingBagsCodegen(
-            [(spec.num_rows, spec.stored_dim, location, compute) for spec in self.specs],
-            feature_table_map=[place[lookup.table] for lookup in self.lookups],
-            pooling_mode=PoolingMode.NONE,
-            optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
-            learning_rate=self.options["lr"],
-            eps=self.options["eps"],
-            device=device,
-        )
-
-    def weights(self) -> list[Tensor]:
-        return list(self.operator.split_embedding_weights())
-
-    def states(self) -> list[dict[str, Tensor]]:
-        return [{"sum": state[0]} for state in self.operator.split_optimizer_states()]
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        self.operator.set_learning_rate(learning_rate)
+    mode = PoolingMode.NONE
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         read = zip(self.lookups, self._rows(batch), strict=True)
@@ -240,7 +248,6 @@ class UnpooledFused(Group):
 
     def _rows(self, batch: Batch) -> list[Tensor]:
         """Per lookup its rows ``(n, stored D)``."""
-        columns = [batch.ids[lookup.column] for lookup in self.lookups]
-        lengths = torch.cat([_lengths(ids, batch.num_rows) for ids in columns])
-        rows = self.operator(torch.cat([ids.values for ids in columns]), bag_offsets(lengths))
-        return list(rows.split([ids.values.numel() for ids in columns]))
+        ids, _, offsets, _ = self._jagged(batch, weighted=False)
+        rows: Tensor = self.operator(ids, offsets)
+        return list(rows.split_with_sizes([batch.ids[lookup.column].values.numel() for lookup in self.lookups]))

@@ -26,9 +26,11 @@ from ctrgate.lookups.quiet import (
     EmbeddingShardingPlanner,
     EmbOptimType,
     FixedPercentageStorageReservation,
+    FusedEmbeddingBagCollection,
     FusedEmbeddingBagCollectionSharder,
     ParameterConstraints,
     PlannerError,
+    RowWiseAdagrad,
     ShardingEnv,
     Topology,
 )
@@ -59,6 +61,15 @@ class ShardedPooled(PooledFused):
 
     def set_learning_rate(self, learning_rate: float) -> None:
         _set_learning_rate(self.collection, learning_rate)
+
+    def _build(self, device: torch.device) -> None:
+        self.collection = FusedEmbeddingBagCollection(
+            self._pooled_configs(),
+            optimizer_type=RowWiseAdagrad,
+            optimizer_kwargs=dict(self.options),  # a copy: TorchRec writes into what it is given
+            is_weighted=self.weighted,
+            device=device,
+        )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         keyed = _waited(self.collection(self._keyed(_not_empty(batch), weighted=self.weighted)))

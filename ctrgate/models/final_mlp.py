@@ -13,7 +13,6 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.features.layout import Layout
 from ctrgate.layers.fusion import BilinearFusion
 from ctrgate.layers.gates import ContextGate
-from ctrgate.layers.linear import cast_once
 from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
 from ctrgate.ranges import Count
@@ -87,7 +86,7 @@ class FinalMLP(nn.Module):
         )
 
     def forward(self, fields: Fields) -> Output:
-        flat = cast_once(fields.flat)
+        flat = fields.flat_for_products
         stream1 = self.mlp1(flat, self._factor(fields, gate="gate1"))
         stream2 = self.mlp2(flat, self._factor(fields, gate="gate2"))
         return Output(logits=self.fusion(stream1, stream2))

@@ -69,7 +69,7 @@ class Optimizer:
                 if l2 and parameter.grad is not None:
                     parameter.grad.add_(parameter, alpha=l2)
         if self._train.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._clipped, self._train.clip_norm)
+            _clip(self._clipped, self._train.clip_norm)
         self._adam.step()
         if isinstance(self._rule, FusedRule) and self._rule.decay and (number + 1) % self._rule.decay_every == 0:
             with torch.no_grad():
@@ -100,6 +100,14 @@ class Optimizer:
             self._adam.state[self.parameters[name]] = {
                 key: part.clone().to(self.parameters[name].device) for key, part in parts.items()
             }
+
+
+def _clip(parameters: list[Tensor], most: float) -> None:
+    """What ``clip_grad_norm_`` does, which multiplies gradients by 1 where nothing is cut; a GPU is not asked first."""
+    norm = torch.nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+    if norm.device.type == "cpu" and norm + 1e-6 <= most:
+        return
+    torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
 
 
 def _beside_tables(name: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from ctrgate.layers.batch_norm import BatchNorm, Relu
 from ctrgate.layers.factorized import FactorizedLinear, FactorizedMlp
 
 
@@ -50,7 +51,7 @@ def test_with_a_first_half_of_zero_a_layer_is_linear_in_its_second() -> None:
 
 def test_a_block_is_factorized_norm_activation_dropout() -> None:
     mlp = FactorizedMlp(3, hidden_dims=(4, 2), dropout=0.1)
-    block = [FactorizedLinear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
+    block = [FactorizedLinear, BatchNorm, Relu, nn.Dropout]
     assert [type(part) for part in mlp.blocks] == block * 2
     assert mlp.out_dim == 2
     assert mlp.eval()(torch.randn(1, 3)).shape == (1, 2)
