@@ -12,9 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.speed.place import Place
-from ctrgate.config import to_yaml
-from ctrgate.data import criteo_shaped
-from ctrgate.data.criteo_shaped import CriteoShapedConfig
 from ctrgate.stage import run_as_process
 
 __all__ = ["main"]
@@ -31,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     rates: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     with TemporaryDirectory(prefix="workers-") as folder:
-        run_file = _prepared(Path(folder), num_rows=parsed.rows)
+        run_file = Place(Path(folder)).write_run_file(num_rows=parsed.rows)
         for turn in range(parsed.turns):
             for workers in WORKERS:
                 rates[workers].append(_rate(run_file, workers=workers, cores=parsed.cores, turn=turn))
@@ -51,21 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _prepared(folder: Path, *, num_rows: int) -> Path:
-    """A run file of FinalMLP on Criteo-shaped rows, which are prepared."""
-    place, path = Place(folder), folder / "run.yaml"
-    criteo_shaped.write(CriteoShapedConfig(num_rows=num_rows), place.raw)
-    sections = place.sections()
-    sections["train"] = {**sections["train"], "precision": "fp32"}
-    path.write_text(to_yaml(sections), encoding="utf-8")
-    run_as_process("prepare", path)
-    return path
-
-
 def _rate(run_file: Path, *, workers: int, cores: int, turn: int) -> float:
     """Rows a second of an epoch's training, starting and evaluation left out."""
     threads = cores // max(1, workers)
-    settings = {"workers": workers, "threads": threads}
+    settings = {"workers": workers, "threads": threads, "precision": "fp32"}
     overrides = [f"name=of-{workers}-{turn}", *(f"train.{name}={value}" for name, value in settings.items())]
     ended = run_as_process("train", run_file, overrides=[*overrides, f"cluster.cpus_per_worker={threads}"])
     if ended.exit_code:

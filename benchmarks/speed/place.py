@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from benchmarks.speed.size import BATCH, CATEGORIES, CONTEXTS, DIM, GATE_HIDDEN, HEADS, HIDDEN, NUMBERS
 from ctrgate import prepare
+from ctrgate.config import to_yaml
 from ctrgate.data import criteo_shaped
 from ctrgate.data.criteo_shaped import CriteoShapedConfig
 from ctrgate.features.layout import Layout
@@ -79,6 +80,13 @@ class Place:
         train.run(self.settings(train.Config))
         if not (self.folder / "artifact").exists():
             export.run(self.settings(export.Config))
+
+    def write_run_file(self, *, num_rows: int) -> Path:
+        """Write raw rows, prepare them, and write the run file, for verbs in processes of their own."""
+        self.make_rows(num_rows=num_rows)
+        path = self.folder / "run.yaml"
+        path.write_text(to_yaml(self.sections()), encoding="utf-8")
+        return path
 
     def settings(self, config: type[Any], **sections: dict[str, Any]) -> Any:
         """A verb's settings, with some of its sections changed."""

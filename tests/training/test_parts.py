@@ -71,7 +71,7 @@ def loss_of(trained: CtrModel) -> torch.Tensor:
     return ClickObjective(torch.ones(1))(output, BATCH)
 
 
-@pytest.mark.parametrize("clip_norm", [None, 0.05])
+@pytest.mark.parametrize("clip_norm", [None, 0.05, 1e3])
 def test_l2_is_that_of_a_loss_term_over_whole_tables_and_projections(clip_norm: float | None) -> None:
     """Three steps of ours against Adam on ``BCE + l2/2 |W|^2`` written out, clipped as a whole."""
     tables = TablesConfig(dim=4, init_std=0.5, rule=DenseRule(l2=0.3))
