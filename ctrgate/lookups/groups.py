@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from ctrgate.lookups.quiet import (
 from ctrgate.lookups.shards import TableShard
 
 __all__ = ["FusedOptions", "Group", "PooledDense", "PooledFused", "UnpooledDense", "UnpooledFused"]
+
+_Config = TypeVar("_Config", EmbeddingConfig, EmbeddingBagConfig)
 
 FusedOptions = Mapping[str, float]
 """``lr`` and ``eps`` of row-wise Adagrad."""
@@ -73,22 +75,10 @@ class Group(nn.Module, ABC):
     def _features_of(self, spec: TableSpec) -> list[str]:
         return [self._features[lookup.name] for lookup in self.lookups if lookup.table == spec.name]
 
-    def _unpooled_configs(self) -> list[EmbeddingConfig]:
-        """The tables as TorchRec's collection without pooling takes them."""
+    def _configs(self, kind: type[_Config]) -> list[_Config]:
+        """The tables as TorchRec's collections take them."""
         return [
-            EmbeddingConfig(
-                name=f"t{number}",
-                embedding_dim=spec.stored_dim,
-                num_embeddings=spec.num_rows,
-                feature_names=self._features_of(spec),
-            )
-            for number, spec in enumerate(self.specs)
-        ]
-
-    def _pooled_configs(self) -> list[EmbeddingBagConfig]:
-        """The tables as TorchRec's collections of bags take them."""
-        return [
-            EmbeddingBagConfig(
+            kind(
                 name=f"t{number}",
                 embedding_dim=spec.stored_dim,
                 num_embeddings=spec.num_rows,
@@ -102,8 +92,8 @@ class Group(nn.Module, ABC):
         widths = [spec.stored_dim for spec in self.specs for _ in self._features_of(spec)]
         return dict(zip((lookup.name for lookup in self.lookups), sums.split_with_sizes(widths, dim=1), strict=True))
 
-    def _jagged(self, batch: Batch, *, weighted: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Ids of all lookups one after the other: values, lengths, offsets, and what their rows are multiplied by."""
+    def _keyed(self, batch: Batch, *, weighted: bool) -> KeyedJaggedTensor:
+        """The ids of all lookups one after the other, with what their rows are multiplied by where that is wanted."""
         columns = [batch.ids[lookup.column] for lookup in self.lookups]
         values = torch.cat([ids.values for ids in columns])
         if all(ids.lengths is None for ids in columns):
@@ -112,10 +102,6 @@ class Group(nn.Module, ABC):
             lengths = torch.cat([_lengths(ids, batch.num_rows) for ids in columns])
             offsets = bag_offsets(lengths)
         weights = torch.cat(list(map(_weights, self.lookups, columns))) if weighted else None
-        return values, lengths, offsets, weights
-
-    def _keyed(self, batch: Batch, *, weighted: bool) -> KeyedJaggedTensor:
-        values, lengths, offsets, weights = self._jagged(batch, weighted=weighted)
         keys = list(self._features.values())
         return KeyedJaggedTensor(keys=keys, values=values, lengths=lengths, offsets=offsets, weights=weights)
 
@@ -188,7 +174,7 @@ class PooledDense(Group):
     def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup], *, gated: bool) -> None:
         super().__init__(tables, lookups)
         self.weighted = gated or any(lookup.weighted for lookup in lookups)
-        self.collection = EmbeddingBagCollection(self._pooled_configs(), is_weighted=self.weighted)
+        self.collection = EmbeddingBagCollection(self._configs(EmbeddingBagConfig), is_weighted=self.weighted)
 
     def weights(self) -> list[Tensor]:
         return [self.collection.embedding_bags[f"t{number}"].weight for number in range(len(self.specs))]
@@ -215,8 +201,8 @@ class PooledFused(_Fused):
         super().__init__(tables, lookups, options=options, device=device)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        ids, _, offsets, weights = self._jagged(batch, weighted=self.weighted)
-        return self._by_lookup(self.operator(ids, offsets, weights))
+        keyed = self._keyed(batch, weighted=self.weighted)
+        return self._by_lookup(self.operator(keyed.values(), keyed.offsets(), keyed.weights_or_none()))
 
 
 class UnpooledDense(Group):
@@ -224,7 +210,7 @@ class UnpooledDense(Group):
 
     def __init__(self, tables: Sequence[TableSpec], lookups: Sequence[Lookup]) -> None:
         super().__init__(tables, lookups)
-        self.collection = EmbeddingCollection(self._unpooled_configs())
+        self.collection = EmbeddingCollection(self._configs(EmbeddingConfig))
 
     def weights(self) -> list[Tensor]:
         return [self.collection.embeddings[f"t{number}"].weight for number in range(len(self.specs))]
@@ -248,6 +234,6 @@ class UnpooledFused(_Fused):
 
     def _rows(self, batch: Batch) -> list[Tensor]:
         """Per lookup its rows ``(n, stored D)``."""
-        ids, _, offsets, _ = self._jagged(batch, weighted=False)
-        rows: Tensor = self.operator(ids, offsets)
+        keyed = self._keyed(batch, weighted=False)
+        rows: Tensor = self.operator(keyed.values(), keyed.offsets())
         return list(rows.split_with_sizes([batch.ids[lookup.column].values.numel() for lookup in self.lookups]))

@@ -21,8 +21,10 @@ from ctrgate.lookups.kinds import ShardingKind
 from ctrgate.lookups.quiet import (
     DefaultDataParallelWrapper,
     DistributedModelParallel,
+    EmbeddingBagConfig,
     EmbeddingCollection,
     EmbeddingCollectionSharder,
+    EmbeddingConfig,
     EmbeddingShardingPlanner,
     EmbOptimType,
     FixedPercentageStorageReservation,
@@ -64,7 +66,7 @@ class ShardedPooled(PooledFused):
 
     def _build(self, device: torch.device) -> None:
         self.collection = FusedEmbeddingBagCollection(
-            self._pooled_configs(),
+            self._configs(EmbeddingBagConfig),
             optimizer_type=RowWiseAdagrad,
             optimizer_kwargs=dict(self.options),  # a copy: TorchRec writes into what it is given
             is_weighted=self.weighted,
@@ -101,7 +103,7 @@ class ShardedUnpooled(UnpooledFused):
         _set_learning_rate(self.collection, learning_rate)
 
     def _build(self, device: torch.device) -> None:
-        self.collection = _FusedEmbeddingCollection(self._unpooled_configs(), device=device)
+        self.collection = _FusedEmbeddingCollection(self._configs(EmbeddingConfig), device=device)
 
     def _rows(self, batch: Batch) -> list[Tensor]:
         found = _waited(self.collection(self._keyed(_not_empty(batch), weighted=False)))
