@@ -26,13 +26,13 @@ class BatchNorm(nn.BatchNorm1d):
     for every 32 columns, and each walks down all rows.
 
     Shape:
-        - inputs: ``(B, C)``; bias: ``(C,)``, only in training
+        - inputs: ``(B, C)``; bias: ``(C,)`` or None
         - returns: ``(B, C)``
     """
 
     def forward(self, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
         if not self.training:
-            return super().forward(inputs)
+            return super().forward(inputs if bias is None else inputs + bias)
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

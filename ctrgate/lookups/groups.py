@@ -197,7 +197,7 @@ class PooledFused(_Fused):
         device: torch.device,
         gated: bool,
     ) -> None:
-        self.weighted = gated or any(lookup.weighted for lookup in lookups)
+        self.weighted = gated or any(lookup.weighted for lookup in lookups)  # which building may ask for
         super().__init__(tables, lookups, options=options, device=device)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -64,11 +64,16 @@ def test_a_factor_multiplies_the_inputs_whether_it_is_of_each_row_or_of_all(
     found, expected = mlp(inputs, factor), mlp(inputs * factor)
     torch.testing.assert_close(found, expected)
     gradients = (torch.autograd.grad(output.square().sum(), moved, allow_unused=True) for output in (found, expected))
-    for ours, theirs in zip(*gradients, strict=True):
-        if theirs is None:  # a bias before a norm
-            assert ours is None
-        else:
+    for name, ours, theirs in zip(["inputs", "factor", *dict(mlp.named_parameters())], *gradients, strict=True):
+        assert (ours is None) == (theirs is None) == (name in mlp.untrained()), name
+        if ours is not None:
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_untrained_are_the_biases_before_a_norm_and_no_others() -> None:
+    normed = Mlp(4, hidden_dims=(8, 3), output_dim=2, batch_norm=True)
+    assert set(normed.untrained()) == {"blocks.0.bias", "blocks.3.bias"}
+    assert Mlp(4, hidden_dims=(8, 3), output_dim=2).untrained() == {}
 
 
 @pytest.mark.parametrize("unit", ["glu", "swiglu", "geglu"])
