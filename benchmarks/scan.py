@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ctrgate.layers.mamba import Mamba
 from ctrgate.layers.post_norm import PostNormEncoder
-from ctrgate.layers.scan import selective_scan
+from ctrgate.layers.scan import mamba_kernel, selective_scan, selective_scan_by_chunks
 
 __all__ = ["Row", "main", "measure", "step_loop", "table"]
 
@@ -35,24 +35,27 @@ class Row:
     scan: Sequence[float]
     loop: Sequence[float]
     step: Sequence[float]
+    kernel: Sequence[float] = ()
+    """Of ``mamba-ssm``, where there is a GPU and the package."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m benchmarks.scan [--rows 1 32 256] [--lengths 50 200] [--threads 2]``."""
+    """``python -m benchmarks.scan [--rows 1 32 256] [--lengths 50 200] [--threads 2] [--device cuda]``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scan", description=__doc__)
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 32, 256])
     parser.add_argument("--lengths", nargs="+", type=int, default=[50, 200])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parsed = parser.parse_args(arguments)
+    torch.set_default_device(parsed.device)
     torch.set_num_threads(parsed.threads)
     rows = []
     for num_rows in parsed.rows:
         for length in parsed.lengths:
             print(f"B = {num_rows}, T = {length} ...", file=sys.stderr)
             rows.append(measure(num_rows, length))
-    print(
-        f"{parsed.threads} of {os.cpu_count()} CPUs, torch {torch.__version__}, float32; M = {CHANNELS}, N = {STATES}"
-    )
+    place = torch.cuda.get_device_name() if parsed.device == "cuda" else f"{parsed.threads} of {os.cpu_count()} CPUs"
+    print(f"{place}, torch {torch.__version__}, float32; M = {CHANNELS}, N = {STATES}")
     print(table(rows))
     return 0
 
@@ -72,26 +75,35 @@ def measure(num_rows: int, length: int) -> Row:
     pull = torch.randn(num_rows, length, CHANNELS)
 
     def scan() -> None:
-        torch.autograd.grad(selective_scan(*given), given, pull)
+        torch.autograd.grad(selective_scan_by_chunks(*given), given, pull)
 
     def loop() -> None:
         torch.autograd.grad(step_loop(*given), given, pull)
 
-    seconds = _in_turn({"scan": scan, "loop": loop, "step": _training_step(num_rows, length)})
-    return Row(num_rows=num_rows, length=length, **seconds)
+    def kernel() -> None:
+        torch.autograd.grad(selective_scan(*given), given, pull)
+
+    tasks = {"scan": scan, "loop": loop, "step": _training_step(num_rows, length)}
+    if given[0].is_cuda and mamba_kernel() is not None:
+        tasks["kernel"] = kernel
+    return Row(num_rows=num_rows, length=length, **_in_turn(tasks))
 
 
 def table(rows: Sequence[Row]) -> str:
     """Medians, and the median of the ratios within a repeat, as Markdown."""
+    with_kernel = all(row.kernel for row in rows)
     lines = [
         "| B | T | scan, ms | step loop, ms | loop / scan | training step, ms | share of the scan |",
         "|---|---|---|---|---|---|---|",
     ]
+    if with_kernel:
+        lines = [lines[0] + " mamba-ssm, ms |", lines[1] + "---|"]
     for row in rows:
         times = [f"{1e3 * statistics.median(of):.1f}" for of in (row.scan, row.loop, row.step)]
         ratio = statistics.median(loop / scan for loop, scan in zip(row.loop, row.scan, strict=True))
         share = statistics.median(scan / step for scan, step in zip(row.scan, row.step, strict=True))
         cells = [str(row.num_rows), str(row.length), times[0], times[1], f"{ratio:.2f}", times[2], f"{share:.0%}"]
+        cells += [f"{1e3 * statistics.median(row.kernel):.1f}"] if with_kernel else []
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -129,6 +141,8 @@ def _in_turn(tasks: Mapping[str, Callable[[], None]]) -> dict[str, list[float]]:
         for name, task in tasks.items():
             start = time.perf_counter()
             task()
+            if torch.get_default_device().type == "cuda":
+                torch.cuda.synchronize()
             if repeat:  # the first one warms up
                 seconds[name].append(time.perf_counter() - start)
     return seconds

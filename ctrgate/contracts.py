@@ -124,13 +124,11 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.each(lambda tensor: tensor.to(device))
 
-    def pinned(self) -> Batch:
-        """The same batch in memory that a GPU copies from while the processor goes on."""
-        return self._each(Tensor.pin_memory)
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with every tensor changed, one after the other."""
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         def changed(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else change(tensor)
 

@@ -25,18 +25,21 @@ from ctrgate.lookups.quiet import (
 __all__ = ["limit"]
 
 
-def limit(place: Place, *, precision: Literal["fp32", "bf16"]) -> Turn:
+def limit(place: Place, *, precision: Literal["fp32", "bf16"], device: Literal["cpu", "cuda"] = "cpu") -> Turn:
     """The least that a turn of training takes: no activations, norms, loss, casts, dense optimizer, or reading."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    products = [product for sizes in _shapes(place) for product in _products(*sizes, dtype=dtype)]
-    products += list(_heads(dtype))
-    step_of_tables = _tables(place)
+    with torch.device(device):
+        products = [product for sizes in _shapes(place) for product in _products(*sizes, dtype=dtype)]
+        products += list(_heads(dtype))
+    step_of_tables = _tables(place, device=torch.device(device))
 
     def turn() -> int:
         for _ in range(TURN_ROWS // BATCH):
             for product in products:
                 product()
             step_of_tables()
+        if device == "cuda":
+            torch.cuda.synchronize()
         return TURN_ROWS
 
     return turn
@@ -73,19 +76,22 @@ def _heads(dtype: torch.dtype) -> Iterator[Callable[[], Tensor]]:
     yield lambda: second @ weight.transpose(1, 2)
 
 
-def _tables(place: Place) -> Callable[[], None]:
+def _tables(place: Place, *, device: torch.device) -> Callable[[], None]:
     """Lookup of one batch's ids in all tables, backward and update by row-wise Adagrad."""
     layout, batch = place.layout, next(batches(place))
     names = [field.name for field in layout.fields if field.table]
     names += [name for context in CONTEXTS[place.gates] for name in context]
+    on_cpu = device.type == "cpu"
+    location = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation.DEVICE
+    compute = ComputeDevice.CPU if on_cpu else ComputeDevice.CUDA
     tables = SplitTableBatchedEmbeddingBagsCodegen(
-        [(layout.tables[name], DIM, EmbeddingLocation.HOST, ComputeDevice.CPU) for name in names],
+        [(layout.tables[name], DIM, location, compute) for name in names],
         pooling_mode=PoolingMode.SUM,
         optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD,
         learning_rate=0.05,
-        device=torch.device("cpu"),
+        device=device,
     )
-    ids = torch.cat([batch.ids[name].values for name in names])
-    offsets = bag_offsets(torch.ones(len(ids), dtype=torch.int64))
-    gradient = torch.randn(BATCH, DIM * len(names)) / 1e6
+    ids = torch.cat([batch.ids[name].values for name in names]).to(device)
+    offsets = bag_offsets(torch.ones(len(ids), dtype=torch.int64, device=device))
+    gradient = torch.randn(BATCH, DIM * len(names), device=device) / 1e6
     return lambda: tables(ids, offsets).backward(gradient)

@@ -25,7 +25,7 @@ from ctrgate.training.objective import ClickObjective
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.task import ClickTask
 
-__all__ = ["batches", "evaluate_side", "export_side", "read_side", "score_side", "train_side"]
+__all__ = ["batches", "evaluate_side", "export_side", "fit_of", "read_side", "score_side", "steps", "train_side"]
 
 
 def batches(place: Place) -> Iterator[Batch]:
@@ -46,32 +46,48 @@ def train_side(
 ) -> Turn:
     """Steps of training as ``train`` takes them, with the reader working ahead; ``compiled``, as ``train.compile``."""
     keep_heap()
-    config = place.settings(train.Config, tables={"rule": {"name": rule}}, train={"precision": precision})
-    model = _model(config, place)
-    if compiled:
-        model.compile_for(BATCH)
-    reader = Reader([place.turn], layout=place.layout)
-    fit = Fit(
-        model=model,
-        optimizer=Optimizer(model, train=config.train, tables=config.tables),
-        task=ClickTask(ClickObjective(torch.ones(1))),
-        train=reader,
-        valid=None,
-        settings=config.train,
-        tables=config.tables,
-        seed=config.seed,
-        checkpoints=Checkpoints(place.folder / "none"),
-    )
-    source = prefetch(batches(place))
+    fit = fit_of(place, rule=rule, precision=precision, compiled=bool(compiled))
+    return steps(fit, prefetch(batches(place)))
+
+
+def steps(fit: Fit, source: Iterator[Batch]) -> Turn:
+    """A turn's steps on the next batches, until the device is done with them."""
 
     def turn() -> int:
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=fit.model.device)
         for _ in range(TURN_ROWS // BATCH):
             loss += fit.step(next(source)).loss
         assert torch.isfinite(loss)
         return TURN_ROWS
 
     return turn
+
+
+def fit_of(
+    place: Place,
+    *,
+    rule: Literal["fused", "dense"],
+    precision: Literal["fp32", "bf16"],
+    compiled: bool = False,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> Fit:
+    """The place's network before its first step, as ``train`` builds it."""
+    settings = {"precision": precision, "device": device}
+    config = place.settings(train.Config, tables={"rule": {"name": rule}}, train=settings)
+    model = _model(config, place)
+    if compiled:
+        model.compile_for(BATCH)
+    return Fit(
+        model=model,
+        optimizer=Optimizer(model, train=config.train, tables=config.tables),
+        task=ClickTask(ClickObjective(torch.ones(1, device=model.device))),
+        train=Reader([place.turn], layout=place.layout),
+        valid=None,
+        settings=config.train,
+        tables=config.tables,
+        seed=config.seed,
+        checkpoints=Checkpoints(place.folder / "none"),
+    )
 
 
 def evaluate_side(place: Place, *, precision: Literal["fp32", "bf16"]) -> Turn:
@@ -89,7 +105,12 @@ def evaluate_side(place: Place, *, precision: Literal["fp32", "bf16"]) -> Turn:
 
 def _model(config: train.Config, place: Place) -> CtrModel:
     return build_model(
-        config.model, layout=place.layout, tables=config.tables, seed=config.seed, precision=config.train.precision
+        config.model,
+        layout=place.layout,
+        tables=config.tables,
+        seed=config.seed,
+        precision=config.train.precision,
+        device=torch.device(config.train.device),
     )
 
 

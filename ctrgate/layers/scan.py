@@ -23,7 +23,7 @@ from ctrgate.layers.chunked import (
     states_of,
 )
 
-__all__ = ["linear_scan", "selective_scan"]
+__all__ = ["linear_scan", "mamba_kernel", "selective_scan", "selective_scan_by_chunks"]
 
 # Numbers in one tensor of states: rows are worked on block by block, so that a block's states stay in the CPU's cache.
 _BLOCK = {"cpu": 2**20}
@@ -87,14 +87,24 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     u, delta, A, B, C, D = (part.to(dtype) for part in (u, delta, A, B, C, D))  # noqa: N806
     if torch.compiler.is_exporting():
         return _exported(u, delta, A, B, C) + D * u
-    kernel = _cuda_kernel() if u.is_cuda and dtype == torch.float32 else None
-    if kernel is not None:
-        # No test of this project runs this call, for want of a GPU: it follows the package's documented signature,
-        # (B, M, T) and (B, N, T), step sizes as they are.
-        with torch.autocast(u.device.type, enabled=False):
-            parts = [part.transpose(1, 2).contiguous() for part in (u, delta, B, C)]
-            found: Tensor = kernel(parts[0], parts[1], A.contiguous(), parts[2], parts[3], D=D)
-        return found.transpose(1, 2)
+    kernel = mamba_kernel() if u.is_cuda and dtype == torch.float32 else None
+    if kernel is None:
+        return selective_scan_by_chunks(u, delta, A, B, C, D)
+    with torch.autocast(u.device.type, enabled=False):
+        parts = [part.transpose(1, 2).contiguous() for part in (u, delta, B, C)]
+        found: Tensor = kernel(parts[0], parts[1], A.contiguous(), parts[2], parts[3], D=D)
+    return found.transpose(1, 2)
+
+
+def selective_scan_by_chunks(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,  # noqa: N803
+    B: Tensor,  # noqa: N803
+    C: Tensor,  # noqa: N803
+    D: Tensor,  # noqa: N803
+) -> Tensor:
+    """``selective_scan`` of float32 or float64 as it is without ``mamba-ssm``."""
     scanned: Tensor = _SelectiveScan.apply(u, delta, A, B, C)  # type: ignore[no-untyped-call]
     return scanned + D * u
 
@@ -104,7 +114,8 @@ def _precise(dtype: torch.dtype) -> torch.dtype:
 
 
 @cache
-def _cuda_kernel() -> Callable[..., Tensor] | None:
+def mamba_kernel() -> Callable[..., Tensor] | None:
+    """The selective scan of ``mamba-ssm``, where it is installed: ``(B, M, T)`` and ``(B, N, T)``, float32."""
     try:
         found: Callable[..., Tensor] = import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
     except ImportError:

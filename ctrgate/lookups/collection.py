@@ -156,9 +156,8 @@ class Lookups(nn.Module):
     @torch.no_grad()
     def zero_padding(self) -> None:
         """Put row 0 of every table back to zero: a step moves it where a batch has looked it up."""
-        for shard in self.shards():
-            if shard.first_row == 0 and len(shard.weight):
-                shard.weight[0].zero_()
+        if rows := [row for group in self._each_group() for row in group.padding()]:
+            torch._foreach_zero_(rows)  # in one go: a GPU waits for the processor at each start
 
     def _each_group(self) -> Iterator[Group]:
         for group in self.groups:

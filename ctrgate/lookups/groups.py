@@ -65,6 +65,10 @@ class Group(nn.Module, ABC):
         held = zip(self.specs, self.weights(), self.states(), strict=True)
         return [TableShard(spec=spec, weight=weight.detach(), state=state) for spec, weight, state in held]
 
+    def padding(self) -> list[Tensor]:
+        """Row 0 of each table, where this process holds it."""
+        return [weight[0] for weight in self.weights() if len(weight)]
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """The fused optimizer's step size from now on; nothing to do under the dense rule."""
 

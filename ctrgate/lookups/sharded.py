@@ -61,6 +61,9 @@ class ShardedPooled(PooledFused):
     def shards(self) -> list[TableShard]:
         return self._held
 
+    def padding(self) -> list[Tensor]:
+        return _padding(self._held)
+
     def set_learning_rate(self, learning_rate: float) -> None:
         _set_learning_rate(self.collection, learning_rate)
 
@@ -99,6 +102,9 @@ class ShardedUnpooled(UnpooledFused):
     def shards(self) -> list[TableShard]:
         return self._held
 
+    def padding(self) -> list[Tensor]:
+        return _padding(self._held)
+
     def set_learning_rate(self, learning_rate: float) -> None:
         _set_learning_rate(self.collection, learning_rate)
 
@@ -109,6 +115,10 @@ class ShardedUnpooled(UnpooledFused):
         found = _waited(self.collection(self._keyed(_not_empty(batch), weighted=False)))
         rows = [found[self._features[lookup.name]].values() for lookup in self.lookups]
         return [part if batch.num_rows else part[:0] for part in rows]
+
+
+def _padding(shards: Sequence[TableShard]) -> list[Tensor]:
+    return [shard.weight[0] for shard in shards if shard.first_row == 0 and len(shard.weight)]
 
 
 def distribute(

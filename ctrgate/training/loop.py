@@ -13,6 +13,7 @@ import torch
 from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
+from ctrgate.data.transfer import Transfer
 from ctrgate.errors import ArtifactError, DataError, Interrupted
 from ctrgate.models.tables import FusedRule, TablesConfig
 from ctrgate.progress import Bar, bar, console
@@ -64,6 +65,9 @@ class Fit:
     forward: Callable[[Batch], tuple[Output, torch.Tensor]] | None = None
     stop_file: Path | None = None
     progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self._transfer = Transfer(self.model.device)
 
     def resume(self) -> Progress:
         """Take up the last checkpoint, if there is one."""
@@ -147,12 +151,9 @@ class Fit:
         self.model.train()
         device = self.model.device
         total, before = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device), progress.rows
-        batches = self.train.batches(order)
-        if device.type == "cuda":
-            batches = (batch.pinned() for batch in batches)
         started = time.monotonic()
         with bar(f"epoch {progress.epoch + 1}", total=self.train.num_rows - before) as shown:
-            for batch in prefetch(batches):
+            for batch in prefetch(self.train.batches(order)):
                 done = self.step(batch, asked=stop.asked)
                 total += done.loss * done.num_rows
                 progress.rows += done.num_rows
@@ -194,7 +195,7 @@ class Fit:
                 mine[2:] * self.workers.count / all_of_them[2:].clamp(min=torch.finfo(torch.float32).tiny)
             ).float()
             examples, scale = float(shares[0]), shares[1:]
-        batch = batch.to(self.model.device)
+        batch = self._transfer(batch)
         output, squares = (self.forward or self.model)(batch)
         loss = self.task.loss(output, batch, scale)
         rule = self.tables.rule

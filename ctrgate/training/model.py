@@ -68,8 +68,11 @@ class CtrModel(nn.Module):
 
         Batches of other sizes, an epoch's last and those of evaluation, run as ever: a compiled network is one of
         fixed shapes, and each further shape would be compiled again.
+
+        A GPU replays the compiled network as a CUDA graph: otherwise it waits for the processor to start each kernel.
         """
-        self._compiled = num_rows, torch.compile(self.network, dynamic=False)
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+        self._compiled = num_rows, torch.compile(self.network, dynamic=False, mode=mode)
 
     def _network_for(self, batch: Batch) -> Callable[[Fields], Output]:
         if self._compiled is not None and self.training and batch.num_rows == self._compiled[0]:

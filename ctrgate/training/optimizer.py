@@ -61,7 +61,6 @@ class Optimizer:
             loss: A scalar.
             number: Of this step, from 0; decides when fused tables decay.
         """
-        self._adam.zero_grad()
         torch.autograd.backward(loss)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
@@ -71,6 +70,7 @@ class Optimizer:
         if self._train.clip_norm is not None:
             _clip(self._clipped, self._train.clip_norm)
         self._adam.step()
+        self._adam.zero_grad()
         if isinstance(self._rule, FusedRule) and self._rule.decay and (number + 1) % self._rule.decay_every == 0:
             with torch.no_grad():
                 for shard in self._model.lookups.shards():

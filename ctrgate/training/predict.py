@@ -8,6 +8,7 @@ import torch
 
 from ctrgate.contracts import Batch, Output
 from ctrgate.data.prefetch import prefetch
+from ctrgate.data.transfer import Transfer
 from ctrgate.errors import DataError
 from ctrgate.progress import bar
 from ctrgate.training.model import CtrModel
@@ -23,14 +24,14 @@ def outputs(model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: 
     Raises:
         DataError: Where the batches hold another number of rows than ``num_rows``.
     """
-    was_training = model.training
+    was_training, transfer = model.training, Transfer(model.device)
     model.eval()
     done = 0
     try:
         with bar(title, total=num_rows) as shown:
             for batch in prefetch(batches):
                 with torch.no_grad():  # FBGEMM does not know inference mode
-                    output, _ = model(batch.to(model.device))
+                    output, _ = model(transfer(batch))
                 done += batch.num_rows
                 shown.advance(batch.num_rows)
                 yield batch, output

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ctrgate.layers import scan
-from ctrgate.layers.scan import linear_scan, selective_scan
+from ctrgate.layers.scan import linear_scan, mamba_kernel, selective_scan, selective_scan_by_chunks
 
 LENGTHS = [1, 2, 3, 7, 18, 50]
 
@@ -198,3 +198,18 @@ def test_scans_export_with_a_free_number_of_rows() -> None:
     for num_rows in (1, 5):
         other = tuple(part.detach().float() for part in selective_inputs(num_rows, 18))
         torch.testing.assert_close(program(*other), Both()(*other))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize("kernel", [False, True])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_on_a_gpu_it_is_the_recurrence_with_the_package_mamba_ssm_and_without(length: int, kernel: bool) -> None:
+    if kernel and mamba_kernel() is None:
+        pytest.skip("mamba-ssm is not installed")
+    given = selective_inputs(3, length, channels=8, width=16, dtype=torch.float32)
+
+    def on_gpu(*parts: Tensor) -> Tensor:
+        return (selective_scan if kernel else selective_scan_by_chunks)(*(part.cuda() for part in parts)).cpu()
+
+    assert_the_same(on_gpu, selective_step_by_step, given, within=1e-3)
