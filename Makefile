@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-gpu$(GPU)
 DOCS := .venv-docs
 
-.PHONY: setup demo test lint test-slow test-gpu bench bench-check bench-peers reproduce-frappe docs clean
+.PHONY: setup demo test lint test-slow test-gpu bench bench-check bench-gpu bench-peers reproduce-frappe docs clean
 
 setup: $(READY)
 
@@ -64,6 +64,11 @@ bench: setup
 # Some minutes: fails where a ratio of `make bench` is a fifth below the one kept for such a CPU.
 bench-check: setup
 	$(BIN)/python -m benchmarks.speed --check --turns 3 --stages prepare read train evaluate score auc
+
+# Two minutes on a GPU (after make setup GPU=1): training beside its limit, the scan beside a loop and the kernel of mamba-ssm.
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.gpu
+	$(BIN)/python -m benchmarks.scan --device cuda
 
 # Half an hour; installs FuxiCTR, DeepCTR-Torch and RecBole from the package index, each into an environment of its own
 # under .peers, and lets them take turns with ctrgate on the same rows. For Frappe_x1, CTRGATE_DATA says where it lies.
