@@ -16,7 +16,7 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError, DataError, SchemaError
 from ctrgate.features.dataset import DatasetConfig, Places
 from ctrgate.features.histories import histories
-from ctrgate.features.kinds import SequenceFeature
+from ctrgate.features.kinds import SequenceFeature, is_logged
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.roles import check_sources, check_user_and_time
 from ctrgate.features.sources import Source, check_agreement, open_sources, read_raw
@@ -66,7 +66,7 @@ def run(config: Config) -> dict[str, Any]:
         DataError: Where a place names no file, or two files have one name.
     """
     dataset = config.dataset
-    groups = [each for each in dataset.features if isinstance(each, SequenceFeature) and each.log is not None]
+    groups = list(filter(is_logged, dataset.features))
     if not groups:
         raise ConfigError("dataset.features: no sequence has a log; the rows to be scored bring its lists themselves")
     into = Path(config.histories.into or f"histories/{dataset.name}")

@@ -17,7 +17,7 @@ from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.filework import Each, Encoding, Files, counted, here, observed
 from ctrgate.features.histories import histories
-from ctrgate.features.kinds import SequenceFeature, columns_read
+from ctrgate.features.kinds import columns_read, is_logged
 from ctrgate.features.layout import Layout
 from ctrgate.features.leave_one_out import last_train_rows
 from ctrgate.features.prepared import (
@@ -140,7 +140,7 @@ def _each(config: Config, files: Files) -> Iterator[Each]:
         yield here(files)
         return
     dataset = config.dataset
-    logged = [each.name for each in dataset.features if isinstance(each, SequenceFeature) and each.log is not None]
+    logged = [each.name for each in filter(is_logged, dataset.features)]
     if logged or dataset.train_rows == "last":
         what = f"the histories of {', '.join(logged)}" if logged else "dataset.train_rows: last"
         raise ConfigError(f"prepare.workers: {what} hangs on all files at once; set prepare.workers to 0")

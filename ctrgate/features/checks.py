@@ -20,6 +20,7 @@ from ctrgate.features.kinds import (
     Vector,
     WeightedBag,
     columns_read,
+    is_logged,
 )
 
 __all__ = ["check_columns", "check_values"]
@@ -50,7 +51,7 @@ def check_columns(
         f"{source} has the column {column!r} already, which {feature.name} is to build from the log; "
         "rename it, or declare the feature without log to read it"
         for feature in features
-        if log and isinstance(feature, SequenceFeature) and feature.log is not None
+        if log and is_logged(feature)
         for column in columns_read(feature)
         if column in schema
     ]
@@ -172,7 +173,7 @@ def _wrong_drops(feature: Feature, schema: pl.Schema, *, source: str, log: bool)
 def _tests(feature: Feature, schema: pl.Schema, *, scoring: bool, log: bool) -> Iterator[tuple[str, pl.Expr]]:
     """What can be wrong in a row: a message, and the expression that is true where it is wrong."""
     name, read = feature.name, columns_read(feature, scoring=scoring, log=log)
-    from_log = log and isinstance(feature, SequenceFeature) and feature.log is not None
+    from_log = log and is_logged(feature)
     for column in read:
         kind = schema[column]
         if kind.is_float():

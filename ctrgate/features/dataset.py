@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from ctrgate.config import Place, settings
-from ctrgate.features.kinds import Features, Name, SequenceFeature
+from ctrgate.features.kinds import Features, Name, is_logged
 from ctrgate.ranges import Share
 
 __all__ = [
@@ -303,5 +303,5 @@ class DatasetConfig(Table):
         if self.train_rows == "last":
             yield "train_rows: last needs roles.group, each of whose last rows it keeps"
         for feature in self.features:
-            if isinstance(feature, SequenceFeature) and feature.log is not None:
+            if is_logged(feature):
                 yield f"{feature.name} is built from the log, which needs roles.group: a history is one user's"

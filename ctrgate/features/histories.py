@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.events import event_values, events
 from ctrgate.features.hashing import hash_column
-from ctrgate.features.kinds import SequenceFeature
+from ctrgate.features.kinds import SequenceFeature, is_logged
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source
 from ctrgate.features.timeline import PLACE, TIME, USER, first_of_run, in_order, is_timed, num_rows, timed_rows
@@ -56,7 +56,7 @@ def histories(
         scratch: A folder for large logs.
         partition_rows: About how many rows are sorted at once.
     """
-    groups = [each for each in dataset.features if isinstance(each, SequenceFeature) and each.log is not None]
+    groups = list(filter(is_logged, dataset.features))
     columns: list[list[pl.Expr]] = [[] for _ in (*sources, *asked)]
     counts = num_rows([*sources, *asked]) if groups else []
     for number, group in enumerate(groups):

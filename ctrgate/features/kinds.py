@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import AfterValidator, Discriminator, Field
 
@@ -39,6 +39,7 @@ __all__ = [
     "Vector",
     "WeightedBag",
     "columns_read",
+    "is_logged",
     "table_encodings",
 ]
 
@@ -298,6 +299,11 @@ class Vector(_OneColumn):
 Feature = Annotated[
     Categorical | Numeric | Bucketized | Cross | Bag | WeightedBag | SequenceFeature | Vector, Discriminator("kind")
 ]
+
+
+def is_logged(feature: Feature) -> TypeGuard[SequenceFeature]:
+    """Whether it is a sequence whose histories are built from the log."""
+    return isinstance(feature, SequenceFeature) and feature.log is not None
 
 
 def columns_read(feature: Feature, *, scoring: bool = False, log: bool = False) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ctrgate.features.checks import check_columns
 from ctrgate.features.columns import Key, KeyType, Number, keys, numbers
 from ctrgate.features.encodings import IdentityEncoding, Quantiles, VocabularyEncoding
 from ctrgate.features.events import events, log_keys, log_numbers
-from ctrgate.features.kinds import Bucketized, Categorical, Feature, SequenceFeature, table_encodings
+from ctrgate.features.kinds import Bucketized, Categorical, Feature, SequenceFeature, is_logged, table_encodings
 from ctrgate.features.partial import Partial, agreed, features_json, summed
 from ctrgate.features.statistics import Moments, compress, transformed
 
@@ -116,7 +116,7 @@ class _Gatherer:
         self.counters = {table: _Counter() for table in self._encodings}
         counted = dict.fromkeys(_counted(features), pl.lit(True))
         for feature in features:
-            if isinstance(feature, SequenceFeature) and feature.log is not None:
+            if is_logged(feature):
                 self._observe_log(feature, schema, counted=counted)
                 continue
             for key in keys(feature, schema, boundaries={}):

@@ -27,6 +27,7 @@ from ctrgate.features.kinds import (
     Numeric,
     SequenceFeature,
     columns_read,
+    is_logged,
 )
 from ctrgate.features.rawfile import TYPES, RawFile
 
@@ -252,7 +253,7 @@ def _types(dataset: DatasetConfig, *, csv: Csv, prefix: str = "") -> dict[str, p
     for feature in dataset.features:
         if isinstance(feature, Numeric | Bucketized):
             floats.update(columns_read(feature))
-        elif isinstance(feature, SequenceFeature) and feature.log is not None:
+        elif is_logged(feature):
             for column, kind in _logged(feature):
                 {"float": floats, "int": integers, "string": texts}[kind].add(column)
         elif _counts(feature):

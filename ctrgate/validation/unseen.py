@@ -12,7 +12,7 @@ from ctrgate.features.columns import Key, keys
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.encodings import FloorLogSquared
 from ctrgate.features.events import log_keys
-from ctrgate.features.kinds import Bucketized, Feature, SequenceFeature, columns_read
+from ctrgate.features.kinds import Bucketized, Feature, columns_read, is_logged
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source
 from ctrgate.features.tables import HashTable
@@ -99,7 +99,7 @@ def _keys_of(feature: Feature, schema: pl.Schema, *, encoder: Encoder) -> list[K
     if isinstance(feature, Bucketized) and not isinstance(feature.buckets, FloorLogSquared):
         return []  # every number has its bucket
     try:
-        if isinstance(feature, SequenceFeature) and feature.log is not None:
+        if is_logged(feature):
             return [key for _, key in log_keys(feature, schema)]
         return list(keys(feature, schema, boundaries=encoder.boundaries))
     except (SchemaError, pl.exceptions.PolarsError):  # of a type that the rule schema tells

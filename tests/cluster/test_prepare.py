@@ -70,6 +70,7 @@ def test_a_split_by_shares_of_time_is_the_same_in_every_process(run_file: Path) 
     assert prepared(run_file, "spread", "prepare.workers=2") == prepared(run_file, "alone")
 
 
+@pytest.mark.slow
 def test_a_fault_of_one_file_is_told_as_by_one_process_and_leaves_nothing(run_file: Path) -> None:
     pl.read_parquet("raw/part-4.parquet").with_columns(price=pl.lit(float("inf"))).write_parquet("raw/part-4.parquet")
     told = []

@@ -49,6 +49,7 @@ def test_processes_of_ray_score_to_the_bytes_of_one_process(dense_run: Any, file
     assert scored(dense_run, files, "spread", *TWO) == alone
 
 
+@pytest.mark.slow
 def test_a_file_at_fault_is_told_or_left_out_as_by_one_process(dense_run: Any, files: Path) -> None:
     rows = pl.read_parquet(files / "in-2.parquet").with_row_index("place")
     spoilt = rows.with_columns(price=pl.when(pl.col("place") == 50).then(float("inf")).otherwise("price"))
