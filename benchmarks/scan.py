@@ -47,13 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parsed = parser.parse_args(arguments)
-    torch.set_default_device(parsed.device)
     torch.set_num_threads(parsed.threads)
     rows = []
     for num_rows in parsed.rows:
         for length in parsed.lengths:
             print(f"B = {num_rows}, T = {length} ...", file=sys.stderr)
-            rows.append(measure(num_rows, length))
+            rows.append(measure(num_rows, length, device=parsed.device))
     place = torch.cuda.get_device_name() if parsed.device == "cuda" else f"{parsed.threads} of {os.cpu_count()} CPUs"
     print(f"{place}, torch {torch.__version__}, float32; M = {CHANNELS}, N = {STATES}")
     print(table(rows))
@@ -69,10 +68,12 @@ def step_loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     return torch.stack(found, dim=1) + D * u
 
 
-def measure(num_rows: int, length: int) -> Row:
+def measure(num_rows: int, length: int, *, device: str) -> Row:
     """The scan, the loop, and a whole training step of Mamba4Rec with one layer, each in its turn."""
-    given = _inputs(num_rows, length)
-    pull = torch.randn(num_rows, length, CHANNELS)
+    with torch.device(device):  # not while measuring: it costs each call of torch some microseconds
+        given = _inputs(num_rows, length)
+        pull = torch.randn(num_rows, length, CHANNELS)
+        step = _training_step(num_rows, length)
 
     def scan() -> None:
         torch.autograd.grad(selective_scan_by_chunks(*given), given, pull)
@@ -83,10 +84,10 @@ def measure(num_rows: int, length: int) -> Row:
     def kernel() -> None:
         torch.autograd.grad(selective_scan(*given), given, pull)
 
-    tasks = {"scan": scan, "loop": loop, "step": _training_step(num_rows, length)}
+    tasks = {"scan": scan, "loop": loop, "step": step}
     if given[0].is_cuda and mamba_kernel() is not None:
         tasks["kernel"] = kernel
-    return Row(num_rows=num_rows, length=length, **_in_turn(tasks))
+    return Row(num_rows=num_rows, length=length, **_in_turn(tasks, on_gpu=given[0].is_cuda))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -134,14 +135,14 @@ def _training_step(num_rows: int, length: int) -> Callable[[], None]:
     return step
 
 
-def _in_turn(tasks: Mapping[str, Callable[[], None]]) -> dict[str, list[float]]:
+def _in_turn(tasks: Mapping[str, Callable[[], None]], *, on_gpu: bool) -> dict[str, list[float]]:
     """Seconds of each task, over and over in turn, so that whatever else the machine does meets them alike."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for repeat in _repeats():
         for name, task in tasks.items():
             start = time.perf_counter()
             task()
-            if torch.get_default_device().type == "cuda":
+            if on_gpu:
                 torch.cuda.synchronize()
             if repeat:  # the first one warms up
                 seconds[name].append(time.perf_counter() - start)

@@ -29,11 +29,17 @@ TABLES = {
 
 
 @pytest.mark.parametrize("rule", TABLES)
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDED)])
-def test_the_steps_are_those_of_a_processor(write_run: Callable[..., Path], rule: str, device: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "compiled"),
+    [("cpu", False), pytest.param("cuda", False, marks=NEEDED), pytest.param("cuda", True, marks=NEEDED)],
+)
+def test_the_steps_are_those_of_a_processor(
+    write_run: Callable[..., Path], rule: str, device: str, compiled: bool
+) -> None:
+    hows = ({"device": "cpu"}, {"device": device, "compile": compiled})
     runs = [
-        write_run(under=f"on-{place}", tables=TABLES[rule], model=STILL, train={**STEPS, "epochs": 2, "device": of})
-        for place, of in enumerate(("cpu", device))
+        write_run(under=f"on-{place}", tables=TABLES[rule], model=STILL, train={**STEPS, "epochs": 2, **how})
+        for place, how in enumerate(hows)
     ]
     one, other = (train.run(load(path, train.Config)) for path in runs)
     assert other["valid"]["auc"] == pytest.approx(one["valid"]["auc"], abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 
 import torch
@@ -9,17 +10,17 @@ from torch import Tensor
 
 from ctrgate.contracts import Batch
 
-__all__ = ["Transfer", "packed"]
+__all__ = ["Transfer", "packed", "transfer_to"]
 
 _ALIGNED = 64
-"""Numbers; kernels load several at once from addresses that are multiples of as many bytes."""
+"""In elements: parts begin at multiples of at least as many bytes, as kernels that load several at once want it."""
 
 
 class Transfer:
     """Takes batches to a device.
 
     To a GPU all tensors of one dtype go as one, from pinned memory, on a stream of their own: the processor goes on,
-    and the GPU copies a batch while it still computes with the one before. A copy for each of 40 columns costs the
+    and the GPU copies a batch while it still computes with the one before. A copy for each column would cost the
     processor more time than the columns take to copy.
 
     Args:
@@ -28,17 +29,17 @@ class Transfer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, batch: Batch) -> Batch:
         """The same batch there."""
-        if self._stream is None:
+        if self.stream is None:
             return batch.to(self.device)
         buffers, pinned = packed(batch, pinned=True)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self.stream):
             moved = {dtype: buffer.to(self.device, non_blocking=True) for dtype, buffer in buffers.items()}
         computing = torch.cuda.current_stream(self.device)
-        computing.wait_stream(self._stream)
+        computing.wait_stream(self.stream)
         for buffer in moved.values():
             buffer.record_stream(computing)
 
@@ -46,6 +47,12 @@ class Transfer:
             return moved[part.dtype].as_strided(part.shape, part.stride(), part.storage_offset())
 
         return pinned.each(there)
+
+
+@functools.cache
+def transfer_to(device: torch.device) -> Transfer:
+    """The one to a device: each has a stream, and memory that is kept for it."""
+    return Transfer(device)
 
 
 def packed(batch: Batch, *, pinned: bool = False) -> tuple[dict[torch.dtype, Tensor], Batch]:

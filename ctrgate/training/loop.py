@@ -13,7 +13,7 @@ import torch
 from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.data.prefetch import prefetch
 from ctrgate.data.reader import Order, Reader
-from ctrgate.data.transfer import Transfer
+from ctrgate.data.transfer import transfer_to
 from ctrgate.errors import ArtifactError, DataError, Interrupted
 from ctrgate.models.tables import FusedRule, TablesConfig
 from ctrgate.progress import Bar, bar, console
@@ -67,7 +67,7 @@ class Fit:
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        self._transfer = Transfer(self.model.device)
+        self._transfer = transfer_to(self.model.device)
 
     def resume(self) -> Progress:
         """Take up the last checkpoint, if there is one."""

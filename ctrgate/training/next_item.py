@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ctrgate.contracts import Batch, Ids, Output
 from ctrgate.data.reader import Order, Reader
+from ctrgate.data.transfer import transfer_to
 from ctrgate.features.layout import Layout
 from ctrgate.layers.catalogue import target_ranks
 from ctrgate.layers.jagged import bag_offsets, pad, pad_mask
@@ -191,7 +192,7 @@ def ranks_of(
     for batch, output in outputs(model, reader.batches(order), num_rows=reader.num_rows_of(order), title=title):
         if output.query is None:
             raise ValueError("the network gives no query")
-        batch = batch.to(output.query.device)
+        batch = transfer_to(output.query.device)(batch)
         ids = batch.ids[items.seen] if items.seen else None
         seen = None if ids is None or ids.lengths is None else (ids.values, ids.lengths)
         ranks = target_ranks(

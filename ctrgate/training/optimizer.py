@@ -70,7 +70,7 @@ class Optimizer:
         if self._train.clip_norm is not None:
             _clip(self._clipped, self._train.clip_norm)
         self._adam.step()
-        self._adam.zero_grad()
+        self._adam.zero_grad()  # now: gradients of a CUDA graph lie in memory that the next forward pass takes
         if isinstance(self._rule, FusedRule) and self._rule.decay and (number + 1) % self._rule.decay_every == 0:
             with torch.no_grad():
                 for shard in self._model.lookups.shards():

@@ -8,7 +8,7 @@ import torch
 
 from ctrgate.contracts import Batch, Output
 from ctrgate.data.prefetch import prefetch
-from ctrgate.data.transfer import Transfer
+from ctrgate.data.transfer import transfer_to
 from ctrgate.errors import DataError
 from ctrgate.progress import bar
 from ctrgate.training.model import CtrModel
@@ -24,7 +24,7 @@ def outputs(model: CtrModel, batches: Iterator[Batch], *, num_rows: int, title: 
     Raises:
         DataError: Where the batches hold another number of rows than ``num_rows``.
     """
-    was_training, transfer = model.training, Transfer(model.device)
+    was_training, transfer = model.training, transfer_to(model.device)
     model.eval()
     done = 0
     try:

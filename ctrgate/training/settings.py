@@ -53,7 +53,8 @@ class TrainSettings:
     process."""
     compile: bool = False
     """Whether training's full batches go through a compiled network (torch.compile): faster steps after some twenty
-    seconds at the start, ten in later runs. It needs a C++ compiler; networks of several workers are not compiled."""
+    seconds at the start, ten in later runs. It needs a C++ compiler; networks of several workers are not compiled. On a
+    GPU the network is a CUDA graph, which keeps some of the card's memory for itself."""
     monitor: Monitor | None = None
     """What is to improve on valid: by default AUC for clicks, NDCG at the first cutoff for the next item."""
     min_improvement: NotNegative = 1e-6

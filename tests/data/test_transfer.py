@@ -10,8 +10,6 @@ import torch
 from ctrgate.contracts import Batch, Ids
 from ctrgate.data.transfer import Transfer, packed
 
-NEEDED = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")]
-
 
 def of_every_kind(num_rows: int, *, first: int = 0) -> Batch:
     lengths = torch.arange(num_rows)
@@ -67,11 +65,26 @@ def test_changing_one_tensor_of_a_packed_batch_changes_no_other() -> None:
             torch.testing.assert_close(theirs, ours, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDED)])
-def test_batches_arrive_whole_one_after_the_other(device: str) -> None:
-    transfer = Transfer(torch.device(device))
+def test_batches_stay_where_they_are_on_a_processor() -> None:
+    batch = of_every_kind(5)
+    for ours, theirs in zip(tensors(batch), tensors(Transfer(torch.device("cpu"))(batch)), strict=True):
+        assert ours is theirs
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize("late", ["computing", "copying"])
+def test_batches_arrive_whole_whatever_is_late(late: str) -> None:
+    """The card computes long after a batch was let go of, or copies long after it was asked for."""
+    transfer = Transfer(torch.device("cuda"))
     batches = [of_every_kind(50, first=number) for number in range(40)]
-    arrived = [transfer(batch) for batch in batches]  # all of them held: memory is not given to a later one too soon
+    arrived = []
+    for batch in batches:
+        stream = torch.cuda.current_stream() if late == "computing" else transfer.stream
+        with torch.cuda.stream(stream):
+            torch.cuda._sleep(2_000_000)
+        there = transfer(batch)
+        assert {part.device.type for part in tensors(there)} == {"cuda"}
+        arrived.append(there.each(torch.clone))  # what came is dropped, so that its memory may be given to a later one
     for ours, theirs in zip(batches, arrived, strict=True):
-        assert {part.device.type for part in tensors(theirs)} == {device}
         assert_same(ours, theirs)

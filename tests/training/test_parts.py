@@ -170,6 +170,7 @@ def test_gates_of_values_have_a_rate_of_their_own_and_neither_l2_nor_clipping() 
     slope = 3.0 * math.exp(0.5) / (1 + math.exp(0.5)) ** 2
     (name,) = (name for name, parameter in optimizer.parameters.items() if parameter is gate.logits)
     gradient = optimizer.state()[name]["exp_avg"] / (1 - 0.9)
+    assert all(parameter.grad is None for parameter in optimizer.parameters.values())  # not alive in the next step
     torch.testing.assert_close(gradient[1:], torch.full((8,), slope))  # of the penalty alone, unclipped
     torch.testing.assert_close(gate.logits.detach()[1:], torch.full((8,), 0.25))  # one step of Adam: its own rate
     optimizer.set_factor(0.1)
