@@ -45,7 +45,7 @@ class Place:
 
     @property
     def raw_to_score(self) -> Path:
-        """Other raw rows, with values that the first lack."""
+        """Other raw rows of the same values, some of which the first lack."""
         return self.folder / "raw_to_score"
 
     @property
@@ -67,7 +67,7 @@ class Place:
         """Write raw rows and prepare them; what is there already stays."""
         if not self.raw.exists():
             criteo_shaped.write(CriteoShapedConfig(num_rows=num_rows), self.raw)
-            criteo_shaped.write(CriteoShapedConfig(num_rows=SCORED_ROWS, seed=1), self.raw_to_score)
+            criteo_shaped.write(CriteoShapedConfig(num_rows=SCORED_ROWS, draw=1), self.raw_to_score)
         prepare.run(self.settings(prepare.Config))
         first = pq.ParquetFile(self.prepared.files("train")[0])
         pq.write_table(first.read_row_group(0), self.turn)

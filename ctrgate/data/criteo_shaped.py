@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ctrgate.config import settings
 from ctrgate.data.synthetic import BLOCK, write_rows, zipf
@@ -33,11 +34,14 @@ _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 @settings
 class CriteoShapedConfig:
-    """How many rows."""
+    """How many rows, of which values and which of their rows."""
 
     num_rows: Count = 1_000_000
     rows_per_file: Count = 1_000_000
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
+    """Decides the values' names and what each does to the click probability."""
+    draw: int = Field(default=0, ge=0)
+    """Other rows of the same values; a wide field's rarer values differ from draw to draw."""
 
 
 def write(config: CriteoShapedConfig, folder: str | Path) -> None:
@@ -52,7 +56,7 @@ def write(config: CriteoShapedConfig, folder: str | Path) -> None:
 
 def _blocks(config: CriteoShapedConfig) -> Iterator[pa.Table]:
     for first in range(0, config.num_rows, BLOCK):
-        random = np.random.default_rng([config.seed, first // BLOCK])
+        random = np.random.default_rng([config.seed, first // BLOCK, *([config.draw] if config.draw else [])])
         logits = np.full(BLOCK, -1.2)
         columns: dict[str, pa.Array] = {}
         for number, share in enumerate(_MISSING_INTEGERS, start=1):

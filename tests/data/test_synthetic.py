@@ -240,3 +240,15 @@ def test_in_criteo_shaped_rows_a_category_counts_only_where_c9_lets_it(tmp_path:
             assert spread < 0.08 or spread > 0.12, f"{field} is on or off, not between"
             switched_on.append(spread > 0.12)
     assert 0.25 < np.mean(switched_on) < 0.75
+
+
+def test_another_draw_of_criteo_shaped_rows_has_the_same_values_with_the_same_effects(tmp_path: Path):
+    for name, settings in {"first": {}, "drawn": {"draw": 1}, "seeded": {"seed": 1}}.items():
+        criteo_shaped.write(criteo_shaped.CriteoShapedConfig(num_rows=2 * BLOCK, **settings), tmp_path / name)
+    first, drawn, seeded = (pl.read_parquet(tmp_path / name) for name in ("first", "drawn", "seeded"))
+    assert not first["C1"].equals(drawn["C1"])
+    for field in ("C1", "C9", "C14"):
+        assert drawn[field].is_in(first[field].implode()).mean() > 0.99
+        assert seeded[field].drop_nulls().is_in(first[field].implode()).mean() < 0.1
+    means = [rows.group_by("C9").agg(pl.col("click_probability").mean()).sort("C9") for rows in (first, drawn)]
+    assert means[0]["click_probability"].to_list() == pytest.approx(means[1]["click_probability"].to_list(), abs=0.01)
