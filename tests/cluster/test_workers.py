@@ -43,17 +43,19 @@ def rows(number: int, *, seed: int) -> pl.DataFrame:
     history = [[int(i) for i in random.integers(0, 20, random.integers(0, 6))] for _ in range(number)]
     click = random.random(number) < 1 / (1 + np.exp(-3 * np.sin(user * 1.7) * np.cos(item * 2.3)))
     bought = [None if random.random() < 0.4 else int(random.random() < 0.3) for _ in range(number)]
+    shop = [None if random.random() < 0.3 else int(random.integers(0, 4)) for _ in range(number)]
     return pl.DataFrame(
         {
             "user": user,
             "item": item,
+            "shop": shop,
             "price": random.normal(size=number),
             "history": history,
             "weight": random.uniform(0.2, 3, number),
             "click": click.astype(int),
             "bought": bought,
         },
-        schema_overrides={"history": pl.List(pl.Int64), "bought": pl.Int64},
+        schema_overrides={"history": pl.List(pl.Int64), "bought": pl.Int64, "shop": pl.Int64},
     )
 
 
@@ -73,6 +75,7 @@ def write(folder: Path, name: str) -> Path:
             "features": [
                 {"kind": "categorical", "name": "user"},
                 {"kind": "categorical", "name": "item"},
+                {"kind": "categorical", "name": "shop", "missing": "zero"},  # looks up row 0, which is put back
                 {"kind": "numeric", "name": "price"},
                 {
                     "kind": "sequence",
