@@ -16,7 +16,7 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError, DataError, SchemaError
 from ctrgate.features.dataset import DatasetConfig, Places
 from ctrgate.features.histories import histories
-from ctrgate.features.kinds import SequenceFeature, is_logged
+from ctrgate.features.kinds.sequence import SequenceFeature, is_logged
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.roles import check_sources, check_user_and_time
 from ctrgate.features.sources import Source, check_agreement, open_sources, read_raw

@@ -17,7 +17,7 @@ from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.filework import Each, Encoding, Files, counted, here, observed
 from ctrgate.features.histories import histories
-from ctrgate.features.kinds import columns_read, is_logged
+from ctrgate.features.kinds.sequence import is_logged
 from ctrgate.features.layout import Layout
 from ctrgate.features.leave_one_out import last_train_rows
 from ctrgate.features.prepared import (
@@ -66,7 +66,7 @@ def run(config: Config) -> dict[str, Any]:
     files = Files.open(dataset)
     sources = files.sources
     check_sources(dataset, sources)
-    read = [column for feature in dataset.features for column in columns_read(feature, log=True)]
+    read = [column for feature in dataset.features for column in feature.columns_read(log=True)]
     check_agreement(sources, [*read, *filter(None, [dataset.roles.group]), *dataset.roles.keys])
     paths = [*(source.path for source in sources), *(path for join in dataset.joins for path in expand(join.files))]
     if config.prepare.dry_run:

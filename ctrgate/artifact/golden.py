@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -11,20 +10,11 @@ import numpy as np
 import polars as pl
 
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.encodings import Boundaries, FloorLogSquared, HashEncoding
-from ctrgate.features.kinds import (
-    Bag,
-    Bucketized,
-    Categorical,
-    CategoricalMember,
-    Cross,
-    Feature,
-    Numeric,
-    SequenceFeature,
-    Vector,
-    WeightedBag,
-    columns_read,
-)
+from ctrgate.features.encodings import HashEncoding
+from ctrgate.features.kinds.cross import Cross
+from ctrgate.features.kinds.registry import Feature
+from ctrgate.features.kinds.sequence import SequenceFeature
+from ctrgate.features.raw_column import RawColumn
 from ctrgate.features.statistics import Scaling
 from ctrgate.features.tables import HashTable, IdentityTable, Table
 from ctrgate.features.vocabulary import Vocabulary
@@ -37,6 +27,7 @@ _UNKNOWN_INT, _UNKNOWN_TEXT = 2**40, "golden-unknown"
 _LONGEST_BAG = 5
 _LARGEST = 2**63
 _INNER: Mapping[_Kind, _Kind] = {"list int": "int", "list string": "string", "list float": "float"}
+_LISTS: Mapping[_Kind, _Kind] = {inner: kind for kind, inner in _INNER.items()}
 _DTYPES: Mapping[_Kind, pl.DataType] = {
     "int": pl.Int64(),
     "string": pl.String(),
@@ -86,101 +77,79 @@ class _Draw:
         features = [self._encoder.features[number] for number in self._random.permutation(len(self._encoder.features))]
         # A hash knows no values: others that read its column come first.
         for feature in sorted(features, key=_is_hashed):
-            if any(column not in row for column in columns_read(feature, scoring=True)):
+            if any(column not in row for column in feature.columns_read(scoring=True)):
                 row = {**self._values(feature, row), **row}
         return row
 
     def _kinds(self, feature: Feature) -> Iterator[tuple[str, _Kind]]:
         """How a feature wants its columns to be."""
-        read = columns_read(feature, scoring=True)
-        if isinstance(feature, Categorical):
-            yield from ((column, self._kind(feature.table)) for column in read)
-        elif isinstance(feature, Cross):
-            yield from ((column, "category") for column in read)
-        elif isinstance(feature, Bag) and feature.columns:
-            yield from ((column, "int") for column in read)
-        elif isinstance(feature, Bag | WeightedBag):
-            is_int = self._kind(feature.table) == "int"
-            separated = isinstance(feature, Bag) and feature.separator
-            yield read[0], "list int" if is_int else "string" if separated else "list string"
-            yield from ((column, "list float") for column in read[1:])
-        elif isinstance(feature, SequenceFeature):
-            for member, column in zip(feature.members, read, strict=True):
-                if not isinstance(member, CategoricalMember):
-                    yield column, "list float"
-                    continue
-                is_int = self._kind(feature.member_table(member)) == "int"
-                yield column, "list int" if is_int else "list string"
-        else:
-            yield from ((column, "list float" if isinstance(feature, Vector) else "float") for column in read)
+        for raw in feature.raw_columns(scoring=True):
+            one = self._kind(raw)
+            yield raw.column, _LISTS[one] if raw.is_list and not self._is_split(feature, raw) else one
 
-    def _kind(self, table: str) -> Literal["int", "string"]:
-        return "int" if self._encoder.tables[table].type == "int" else "string"
+    def _kind(self, raw: RawColumn) -> _Kind:
+        """What a value is, alone or in a list."""
+        if raw.holds != "category":
+            return "int" if raw.holds == "flag" else "float"
+        if not raw.table:
+            return "category"
+        return "int" if self._encoder.tables[raw.table].type == "int" else "string"
+
+    def _is_split(self, feature: Feature, raw: RawColumn) -> bool:
+        """Whether it is made up as text; lists that belong together are made up as lists, so that lengths agree."""
+        return bool(raw.separator) and self._kind(raw) == "string" and not isinstance(feature, SequenceFeature)
 
     def _values(self, feature: Feature, row: Mapping[str, object]) -> dict[str, object]:
-        """A value for each column of a feature, as long as those of its columns that the row has already."""
-        read = columns_read(feature, scoring=True)
-        if isinstance(feature, Categorical):
-            return {read[0]: self._category(feature.table)}
+        """A value for each column of a feature, lists as long as those of its columns that the row has already."""
         if isinstance(feature, Cross):
-            return dict(zip(read, self._crossed(feature), strict=True))
-        if isinstance(feature, Bag) and feature.columns:
-            return {column: self._maybe(int(self._random.integers(2))) for column in read}
-        if isinstance(feature, Vector):
-            return {read[0]: self._maybe([float(each) for each in self._random.normal(size=feature.width)])}
-        if isinstance(feature, Bag | WeightedBag | SequenceFeature):
-            return self._lists(feature, row)
-        return {read[0]: self._maybe(self._number(feature))}
-
-    def _lists(self, feature: Bag | WeightedBag | SequenceFeature, row: Mapping[str, object]) -> dict[str, object]:
+            return dict(zip(feature.columns, self._crossed(feature), strict=True))
+        read = feature.raw_columns(scoring=True)
+        lengths = [len(held) for raw in read if isinstance(held := row.get(raw.column), list)]
         longest = feature.max_length + 2 if isinstance(feature, SequenceFeature) else _LONGEST_BAG
-        lengths = [len(row[column]) for column in columns_read(feature) if isinstance(row.get(column), list)]  # type: ignore[arg-type]
         num_values = lengths[0] if lengths else 0 if self._missing() else int(self._random.integers(longest + 1))
-        places = range(num_values)
-        if isinstance(feature, SequenceFeature):
-            found: dict[str, object] = {}
-            for member in feature.members:
-                column = feature.list_column(member)
-                if isinstance(member, CategoricalMember):
-                    found[column] = [self._category(feature.member_table(member)) for _ in places]
-                else:
-                    scaling = self._encoder.scalings[feature.encoded_column(member)]
-                    found[column] = [self._maybe(self._scaled(scaling)) for _ in places]
-            return found
-        entries = [self._category(feature.table) for _ in places]
-        if isinstance(feature, WeightedBag):
-            weights = [self._maybe(float(weight)) for weight in self._random.uniform(0.5, 2, size=num_values)]
-            return {feature.source: entries, feature.weights: weights}
-        if feature.separator and self._kind(feature.table) == "string":
-            return {feature.source: feature.separator.join(str(each or "") for each in entries)}
-        return {feature.source: entries}
+        return {raw.column: self._value(feature, raw, num_values=num_values) for raw in read}
+
+    def _value(self, feature: Feature, raw: RawColumn, *, num_values: int) -> object:
+        if not raw.is_list:
+            return self._one(feature, raw)
+        if raw.width:
+            return self._maybe([self._number(feature, raw) for _ in range(raw.width)])
+        entries = [self._one(feature, raw) for _ in range(num_values)]
+        if self._is_split(feature, raw):
+            return raw.separator.join(str(each or "") for each in entries)
+        return entries
+
+    def _one(self, feature: Feature, raw: RawColumn) -> object:
+        """A value as it stands alone or in a list."""
+        return self._category(raw.table) if raw.holds == "category" else self._maybe(self._number(feature, raw))
 
     def _category(self, table: str) -> int | str | None:
-        """A value of a table: seen, never seen, or missing."""
+        """A value of a table: seen, never seen, or missing; any text where there is no table."""
         if self._missing():
             return None
-        known, number = self._known[table], int(self._random.integers(1_000))
+        number = int(self._random.integers(1_000))
+        if not table:
+            return str(number)
+        known = self._known[table]
         if known and self._random.random() >= self._unknown_share:
             return known[int(self._random.integers(len(known)))]
-        return _UNKNOWN_INT + number if self._kind(table) == "int" else f"{_UNKNOWN_TEXT}-{number}"
+        return _UNKNOWN_INT + number if self._encoder.tables[table].type == "int" else f"{_UNKNOWN_TEXT}-{number}"
 
     def _crossed(self, feature: Cross) -> Sequence[str | None]:
         """The parts of a combination that was seen, or of none."""
         whole = self._category(feature.table)
-        parts = [None for _ in feature.columns] if whole is None else _uncrossed(str(whole))
+        parts = [None for _ in feature.columns] if whole is None else feature.parts(str(whole))
         if len(parts) == len(feature.columns):
             return parts
         return [str(int(self._random.integers(1_000))) for _ in feature.columns]
 
-    def _number(self, feature: Numeric | Bucketized) -> float:
-        if isinstance(feature, Numeric):
-            return self._scaled(self._encoder.scalings[feature.name])
-        if isinstance(feature.buckets, FloorLogSquared):
-            return round(math.exp(self._random.uniform(0, 8))) - 2.0
-        fitted = feature.buckets.values if isinstance(feature.buckets, Boundaries) else None
-        boundaries = fitted or self._encoder.boundaries.get(feature.name) or (0.0,)
-        spread = boundaries[-1] - boundaries[0] or 1.0
-        return float(self._random.uniform(boundaries[0] - spread / 2, boundaries[-1] + spread / 2))
+    def _number(self, feature: Feature, raw: RawColumn) -> float:
+        if raw.holds == "flag":
+            return int(self._random.integers(2))
+        if raw.scaling:
+            return self._scaled(self._encoder.scalings[raw.scaling])
+        boundaries = self._encoder.boundaries.get(feature.name, ())
+        return feature.example(float(self._random.random()), boundaries=boundaries)
 
     def _scaled(self, scaling: Scaling) -> float:
         """A raw number that a scaling brings near its mean."""
@@ -197,7 +166,8 @@ class _Draw:
 
 
 def _is_hashed(feature: Feature) -> bool:
-    return isinstance(feature, Categorical | Cross | Bag | WeightedBag) and isinstance(feature.encoding, HashEncoding)
+    encodings = [encoding for _, encoding in feature.tables()]
+    return bool(encodings) and all(isinstance(encoding, HashEncoding) for encoding in encodings)
 
 
 def _known(table: Table) -> list[int | str]:
@@ -209,12 +179,6 @@ def _known(table: Table) -> list[int | str]:
     assert isinstance(table, Vocabulary)
     values = table.decode(table.entries["id"].drop_nulls()).drop_nulls()
     return values.to_list()
-
-
-def _uncrossed(text: str) -> Sequence[str | None]:
-    """The parts of a cross: ``|`` between them, ``\\`` before a plain ``|`` or ``\\``, ``\\N`` for a missing one."""
-    parts = re.findall(r"(?:^|\|)((?:\\.|[^\\|])*)", text, re.DOTALL)
-    return [None if part == r"\N" else re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL) for part in parts]
 
 
 def _settled(kinds: set[_Kind]) -> _Kind:

@@ -13,7 +13,6 @@ from ctrgate.artifact.calibration import CALIBRATION
 from ctrgate.artifact.manifest import Manifest
 from ctrgate.errors import ArtifactError
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.kinds import Bag, Feature, SequenceFeature, columns_read
 from ctrgate.features.rawfile import UNREADABLE
 
 __all__ = ["ENCODER", "GOLDEN", "RANKED", "TOP_K", "Interface", "needed_packages", "probability_columns", "read_golden"]
@@ -57,7 +56,8 @@ class Interface:
         """
         manifest, golden = Manifest.read(folder), read_golden(folder)
         features = Encoder.load(folder / ENCODER).features
-        split = {column for each in features if _splits(each) for column in columns_read(each, scoring=True)}
+        read = [raw for feature in features for raw in feature.raw_columns(scoring=True)]
+        split = {raw.column for raw in read if raw.separator}
         calibrated = CALIBRATION in manifest.parts
         fewest_nulls = golden.select(order=pl.sum_horizontal(pl.all().is_null()).arg_sort())["order"]
         return cls(
@@ -94,7 +94,3 @@ def read_golden(folder: Path) -> pl.DataFrame:
         return pl.read_parquet(folder / GOLDEN)
     except (OSError, *UNREADABLE) as error:
         raise ArtifactError(f"{folder / GOLDEN} cannot be read: {error}; export the run again") from error
-
-
-def _splits(feature: Feature) -> bool:
-    return isinstance(feature, Bag | SequenceFeature) and bool(feature.separator)

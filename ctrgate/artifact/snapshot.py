@@ -21,7 +21,6 @@ from ctrgate.config import settings
 from ctrgate.contracts import Batch
 from ctrgate.errors import ArtifactError
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.kinds import columns_read
 from ctrgate.features.layout import Layout
 from ctrgate.features.tables import Table
 from ctrgate.metrics.histogram import Counts, counts
@@ -113,7 +112,7 @@ class Snapshot:
             logits: The model's, by label.
         """
         rows, parts = 0, dict[str, list[NDArray[Any]]]()
-        constant = {feature.name for feature in encoder.features if not columns_read(feature, scoring=True)}
+        constant = {feature.name for feature in encoder.features if not feature.columns_read(scoring=True)}
         for batch in batches:
             rows += batch.num_rows
             for name, values in _columns(batch, layout):

@@ -10,7 +10,7 @@ import polars as pl
 
 from ctrgate.comparison.rows import Rows
 from ctrgate.features.encodings import VocabularyEncoding
-from ctrgate.features.kinds import table_encodings
+from ctrgate.features.kinds.registry import table_encodings
 from ctrgate.features.layout import Layout
 from ctrgate.metrics.comparison import Segment
 from ctrgate.row_ids import UNKNOWN_ID

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from ctrgate.config import Place, settings
-from ctrgate.features.kinds import Features, Name, is_logged
+from ctrgate.features.kinds.kind import Name
+from ctrgate.features.kinds.registry import Features
+from ctrgate.features.kinds.sequence import is_logged
 from ctrgate.ranges import Share
 
 __all__ = [

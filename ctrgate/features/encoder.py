@@ -17,10 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ctrgate.errors import ArtifactError, ConfigError, DataError, SchemaError
 from ctrgate.features.checks import check_columns
-from ctrgate.features.columns import Key, Number, keys, numbers, vectors, weights
-from ctrgate.features.encoded_columns import fields_of, group_of
-from ctrgate.features.kinds import Feature, Features, Numeric, SequenceFeature, Vector, WeightedBag, table_encodings
-from ctrgate.features.layout import Field, SequenceGroup, vocabularies, weights_column
+from ctrgate.features.columns import Key, Number
+from ctrgate.features.kinds.registry import Feature, Features, table_encodings
+from ctrgate.features.layout import Field, SequenceGroup, vocabularies
 from ctrgate.features.learnt import boundaries_of, check_constants, scalings_of
 from ctrgate.features.observe import observe
 from ctrgate.features.partial import Partial, agreed, features_json, merge
@@ -48,7 +47,7 @@ class Encoder:
         fits: How many times it was fitted; more than once where it grew from day to day.
 
     Example:
-        >>> from ctrgate.features.kinds import Categorical
+        >>> from ctrgate.features.kinds.categorical import Categorical
         >>> rows = pl.LazyFrame({"user": ["b", "a", "b"]})
         >>> encoder = Encoder.fit([Categorical(name="user")], [observe([Categorical(name="user")], rows)])
         >>> encoder.transform(pl.LazyFrame({"user": ["a", "b", "c"]})).collect()["user"].to_list()
@@ -143,8 +142,8 @@ class Encoder:
 
     def layout_parts(self) -> tuple[tuple[Field, ...], tuple[SequenceGroup, ...], dict[str, int]]:
         """Fields, sequences and rows per table, for ``Layout``."""
-        fields = [field for feature in self.features for field in fields_of(feature)]
-        groups = [group_of(feature) for feature in self.features if isinstance(feature, SequenceFeature)]
+        fields = [field for feature in self.features for field in feature.fields()]
+        groups = [group for feature in self.features for group in feature.groups()]
         return tuple(fields), tuple(groups), {name: table.num_rows for name, table in self.tables.items()}
 
     def compact(
@@ -230,16 +229,10 @@ class Encoder:
 
     def _encode(self, feature: Feature, schema: pl.Schema, *, scoring: bool) -> list[pl.Expr]:
         """A feature's encoded columns, in the order of its fields."""
-        found = [self._ids(key) for key in keys(feature, schema, boundaries=self.boundaries, scoring=scoring)]
-        for number in numbers(feature, schema, scoring=scoring):
-            found.append(self._scaled(number))
-            if isinstance(feature, Numeric) and feature.indicator:
-                found.append(number.values.is_null().cast(pl.Float32).alias(f"{feature.name}:missing"))
-        if isinstance(feature, WeightedBag):
-            found.append(weights(feature, schema).alias(weights_column(feature.name)))
-        if isinstance(feature, Vector):
-            found.append(vectors(feature).alias(feature.name))
-        return found
+        boundaries = self.boundaries.get(feature.name, ())
+        ids = map(self._ids, feature.keys(schema, boundaries=boundaries, scoring=scoring))
+        scaled = map(self._scaled, feature.numbers(schema, scoring=scoring))
+        return [*ids, *scaled, *feature.unlearnt(schema, scoring=scoring)]
 
     def _ids(self, key: Key) -> pl.Expr:
         table = self.tables[key.table]

@@ -15,9 +15,16 @@ __all__ = [
     "FloorLogSquared",
     "HashEncoding",
     "IdentityEncoding",
+    "Missing",
     "Quantiles",
+    "Value",
     "VocabularyEncoding",
 ]
+
+Missing = Literal["value", "unknown", "zero"]
+"""What a missing category reads: its own trained row, the unknown row 1, or the padding row 0."""
+Value = int | str
+"""A category."""
 
 
 @settings

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from ctrgate.features.columns import Key, Number, category, key_type
-from ctrgate.features.kinds import CategoricalMember, Member, SequenceFeature
+from ctrgate.features.columns import Key, Number, category, key_type, number
+from ctrgate.features.kinds.members import Member
+from ctrgate.features.kinds.sequence import SequenceFeature
 from ctrgate.features.log import Log
 
 __all__ = ["event_values", "events", "log_keys", "log_numbers"]
@@ -16,11 +17,10 @@ __all__ = ["event_values", "events", "log_keys", "log_numbers"]
 def events(group: SequenceFeature, schema: pl.Schema) -> pl.Expr:
     """Whether a row is an event: where the log's rule holds and no member drops its value."""
     happened = _ruled(group.log, schema) if group.log is not None and group.log.column else pl.lit(True)
-    for member in group.members:
-        if isinstance(member, CategoricalMember):
-            for value in member.drop:
-                is_text = key_type(schema[member.source]) == "string"
-                happened &= _raw(member, schema).ne_missing(pl.lit(str(value) if is_text else value))
+    for member in group.categorical_members:
+        for value in member.drop:
+            is_text = key_type(schema[member.source]) == "string"
+            happened &= _raw(member, schema).ne_missing(pl.lit(str(value) if is_text else value))
     return happened.fill_null(False)
 
 
@@ -31,30 +31,14 @@ def event_values(group: SequenceFeature, schema: pl.Schema) -> list[pl.Expr]:
 
 def log_keys(group: SequenceFeature, schema: pl.Schema) -> Iterator[tuple[str, Key]]:
     """The categories of the rows' own events: the raw column and what is read in it."""
-    for member in group.members:
-        if isinstance(member, CategoricalMember):
-            yield (
-                member.source,
-                Key(
-                    column=group.encoded_column(member),
-                    table=group.member_table(member),
-                    values=_raw(member, schema),
-                    type=key_type(schema[member.source]),
-                    missing=member.missing,
-                ),
-            )
+    for member in group.categorical_members:
+        yield member.source, group.key(member, values=_raw(member, schema), type=key_type(schema[member.source]))
 
 
-def log_numbers(group: SequenceFeature, schema: pl.Schema) -> Iterator[Number]:
+def log_numbers(group: SequenceFeature) -> Iterator[Number]:
     """The numbers of the rows' own events."""
-    for member in group.members:
-        if not isinstance(member, CategoricalMember):
-            yield Number(
-                column=group.encoded_column(member),
-                values=_raw(member, schema).cast(pl.Float64).fill_nan(None),
-                transform=member.transform,
-                fill=member.fill,
-            )
+    for member in group.numeric_members:
+        yield group.number(member, values=number(member.source))
 
 
 def _ruled(log: Log, schema: pl.Schema) -> pl.Expr:

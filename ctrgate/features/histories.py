@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.events import event_values, events
 from ctrgate.features.hashing import hash_column
-from ctrgate.features.kinds import SequenceFeature, is_logged
+from ctrgate.features.kinds.sequence import SequenceFeature, is_logged
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source
 from ctrgate.features.timeline import PLACE, TIME, USER, first_of_run, in_order, is_timed, num_rows, timed_rows

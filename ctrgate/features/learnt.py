@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import polars as pl
 
 from ctrgate.errors import ConfigError
-from ctrgate.features.encodings import Quantiles
-from ctrgate.features.kinds import Bucketized, Categorical, CategoricalMember, Feature, Numeric, SequenceFeature
+from ctrgate.features.kinds.categorical import Categorical
+from ctrgate.features.kinds.registry import Feature
 from ctrgate.features.partial import Partial
 from ctrgate.features.statistics import Scaling, quantiles, total
 from ctrgate.features.tables import Table
@@ -38,22 +37,17 @@ def check_constants(features: Sequence[Feature], tables: Mapping[str, Table]) ->
 
 def scalings_of(features: Sequence[Feature], seen: Partial) -> dict[str, Scaling]:
     """The scaling of each encoded column of numbers, members of sequences included."""
-    found = {}
-    for feature in features:
-        declared: dict[str, Any] = {feature.name: feature} if isinstance(feature, Numeric) else {}
-        if isinstance(feature, SequenceFeature):
-            members = [member for member in feature.members if not isinstance(member, CategoricalMember)]
-            declared = {feature.encoded_column(member): member for member in members}
-        for column, settings in declared.items():
-            moments = total(seen.moments[column])
-            found[column] = Scaling.fit(moments, transform=settings.transform, fill=settings.fill)
-    return found
+    return {
+        column: Scaling.fit(total(seen.moments[column]), transform=settings.transform, fill=settings.fill)
+        for feature in features
+        for column, settings in feature.scaled().items()
+    }
 
 
 def boundaries_of(features: Sequence[Feature], seen: Partial) -> dict[str, tuple[float, ...]]:
     """The boundaries of each feature with quantiles."""
     return {
-        feature.name: quantiles(seen.sketches[feature.name], count=feature.buckets.count)
+        feature.name: quantiles(seen.sketches[feature.name], count=feature.quantiles)
         for feature in features
-        if isinstance(feature, Bucketized) and isinstance(feature.buckets, Quantiles)
+        if feature.quantiles
     }

@@ -10,10 +10,12 @@ import polars as pl
 
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.checks import check_columns
-from ctrgate.features.columns import Key, KeyType, Number, keys, numbers
-from ctrgate.features.encodings import IdentityEncoding, Quantiles, VocabularyEncoding
+from ctrgate.features.columns import Key, KeyType, Number, number
+from ctrgate.features.encodings import IdentityEncoding, VocabularyEncoding
 from ctrgate.features.events import events, log_keys, log_numbers
-from ctrgate.features.kinds import Bucketized, Categorical, Feature, SequenceFeature, is_logged, table_encodings
+from ctrgate.features.kinds.categorical import Categorical
+from ctrgate.features.kinds.registry import Feature, table_encodings
+from ctrgate.features.kinds.sequence import SequenceFeature, is_logged
 from ctrgate.features.partial import Partial, agreed, features_json, summed
 from ctrgate.features.statistics import Moments, compress, transformed
 
@@ -119,11 +121,11 @@ class _Gatherer:
             if is_logged(feature):
                 self._observe_log(feature, schema, counted=counted)
                 continue
-            for key in keys(feature, schema, boundaries={}):
+            for key in feature.keys(schema):
                 self._count(key)
-            for number in numbers(feature, schema):
-                self._measure(number)
-            if isinstance(feature, Bucketized) and isinstance(feature.buckets, Quantiles):
+            for each in feature.numbers(schema):
+                self._measure(each)
+            if feature.quantiles:
                 self._sketch(feature)
 
     def take(self, batch: pl.DataFrame) -> None:
@@ -146,8 +148,8 @@ class _Gatherer:
             self._count(key, where=happened & ~known)
             for place in places[: 2 if key.missing == "value" else 1]:
                 counted[place] = counted.get(place, pl.lit(False)) | happened
-        for number in log_numbers(group, schema):
-            self._measure(number, where=happened)
+        for each in log_numbers(group):
+            self._measure(each, where=happened)
 
     def _watch(
         self,
@@ -181,21 +183,21 @@ class _Gatherer:
         if present or absent:
             self._watch(key.values, count, is_list=key.is_list, where=where)
 
-    def _measure(self, number: Number, *, where: pl.Expr | None = None) -> None:
-        parts = self.moments.setdefault(number.column, [])
+    def _measure(self, read: Number, *, where: pl.Expr | None = None) -> None:
+        parts = self.moments.setdefault(read.column, [])
 
         def measure(values: pl.Series) -> None:
             present = values.drop_nulls().to_numpy()
             if not np.isfinite(present).all():
-                raise DataError(f"{self._source}: {number.column} has an infinite number; mend it or leave it empty")
+                raise DataError(f"{self._source}: {read.column} has an infinite number; mend it or leave it empty")
             if len(present):
                 parts.append(Moments.of(present))
 
-        self._watch(_transformed_entries(number), measure, is_list=number.is_list, where=where)
+        self._watch(_transformed_entries(read), measure, is_list=read.is_list, where=where)
 
-    def _sketch(self, feature: Bucketized) -> None:
+    def _sketch(self, feature: Feature) -> None:
         sketch = self.sketches.setdefault(feature.name, _Sketch())
-        self._watch(pl.col(feature.source).cast(pl.Float64).fill_nan(None), sketch.add)
+        self._watch(number(feature.columns_read()[0]), sketch.add)
 
 
 def _counted(features: Sequence[Feature]) -> Iterator[tuple[str, str, bool]]:
@@ -208,8 +210,8 @@ def _counted(features: Sequence[Feature]) -> Iterator[tuple[str, str, bool]]:
                 yield (*place, True)
 
 
-def _transformed_entries(number: Number) -> pl.Expr:
+def _transformed_entries(read: Number) -> pl.Expr:
     """A number column after the part of its transform that needs no statistics."""
-    if number.is_list:
-        return number.values.list.eval(transformed(pl.element(), number.transform))
-    return transformed(number.values, number.transform)
+    if read.is_list:
+        return read.values.list.eval(transformed(pl.element(), read.transform))
+    return transformed(read.values, read.transform)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from ctrgate.errors import ArtifactError, ConfigError, SchemaError
 from ctrgate.features.additions import without_additions
 from ctrgate.features.columns import KeyType
-from ctrgate.features.kinds import Feature, Features
+from ctrgate.features.kinds.registry import Feature, Features
 from ctrgate.features.statistics import Moments
 from ctrgate.files import atomic_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,8 @@ import polars as pl
 
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.column_types import held_type, is_text
-from ctrgate.features.dataset import ColumnType, Csv, DatasetConfig, Join
+from ctrgate.features.dataset import Csv, DatasetConfig, Join
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.encodings import IdentityEncoding
-from ctrgate.features.kinds import (
-    Bag,
-    Bucketized,
-    Categorical,
-    CategoricalMember,
-    Feature,
-    Numeric,
-    SequenceFeature,
-    columns_read,
-    is_logged,
-)
 from ctrgate.features.rawfile import TYPES, RawFile
 
 __all__ = [
@@ -251,15 +239,10 @@ def _types(dataset: DatasetConfig, *, csv: Csv, prefix: str = "") -> dict[str, p
     integers = {roles.timestamp, roles.order}
     texts: set[str] = set()
     for feature in dataset.features:
-        if isinstance(feature, Numeric | Bucketized):
-            floats.update(columns_read(feature))
-        elif is_logged(feature):
-            for column, kind in _logged(feature):
-                {"float": floats, "int": integers, "string": texts}[kind].add(column)
-        elif _counts(feature):
-            integers.update(columns_read(feature))
-        else:
-            texts.update(columns_read(feature))
+        for raw in feature.raw_columns(log=True):
+            is_text = raw.is_list or (raw.holds == "category" and not raw.identity)
+            read_as = texts if is_text else floats if raw.holds == "number" else integers
+            read_as.add(raw.column)
     types: dict[str, pl.DataType] = dict.fromkeys(floats, pl.Float64())
     types |= dict.fromkeys((floats & texts) | integers, pl.Int64())
     types.pop("", None)
@@ -267,26 +250,7 @@ def _types(dataset: DatasetConfig, *, csv: Csv, prefix: str = "") -> dict[str, p
     return used | {name: TYPES[kind] for name, kind in csv.types.items()}
 
 
-def _logged(group: SequenceFeature) -> Iterator[tuple[str, ColumnType]]:
-    """What a history's columns in the log are read as."""
-    for member in group.members:
-        column = member.source
-        if not isinstance(member, CategoricalMember):
-            yield column, "float"
-        else:
-            yield column, "int" if isinstance(member.encoding, IdentityEncoding) else "string"
-    if group.log is not None and group.log.column:
-        yield group.log.column, "string" if isinstance(group.log.equals, str) else "float"
-
-
-def _counts(feature: Feature) -> bool:
-    """Whether a feature reads integers only: identities, and the flags of a bag."""
-    if isinstance(feature, Bag) and feature.columns:
-        return True
-    return isinstance(feature, Categorical) and isinstance(feature.encoding, IdentityEncoding)
-
-
 def _integers(encoder: Encoder) -> list[str]:
     """The columns of categories that were integers when the encoder was fitted."""
-    categories = [feature for feature in encoder.features if isinstance(feature, Categorical)]
-    return [feature.source for feature in categories if encoder.tables[feature.table].type == "int"]
+    read = [raw for feature in encoder.features for raw in feature.raw_columns()]
+    return [raw.column for raw in read if raw.table and not raw.is_list and encoder.tables[raw.table].type == "int"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ctrgate.features.kinds import Transform
+__all__ = ["SKETCH_POINTS", "Moments", "Scaling", "Transform", "compress", "quantiles", "total", "transformed"]
 
-__all__ = ["SKETCH_POINTS", "Moments", "Scaling", "compress", "quantiles", "total", "transformed"]
+Transform = Literal["standard", "log", "minmax", "none"]
+"""``(x - mean) / std``; ``sign(x) log(1 + |x|)``; ``(x - min) / (max - min)`` clipped to [0, 1]; ``x``."""
 
 SKETCH_POINTS = 4096
 """Points of a quantile sketch: ranks are exact to 1 part in this number."""

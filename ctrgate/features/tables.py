@@ -11,9 +11,8 @@ import polars as pl
 
 from ctrgate.errors import ConfigError
 from ctrgate.features.columns import KeyType
-from ctrgate.features.encodings import Encoding, HashEncoding, VocabularyEncoding
+from ctrgate.features.encodings import Encoding, HashEncoding, Missing, VocabularyEncoding
 from ctrgate.features.hashing import hash_column, hash_text
-from ctrgate.features.kinds import Missing
 from ctrgate.features.vocabulary import Vocabulary
 from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID, UNKNOWN_ID
 

@@ -12,8 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ctrgate.features.columns import KeyType
-from ctrgate.features.encodings import VocabularyEncoding
-from ctrgate.features.kinds import Missing
+from ctrgate.features.encodings import Missing, VocabularyEncoding
 from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID, UNKNOWN_ID
 
 __all__ = ["Vocabulary"]

@@ -13,7 +13,6 @@ from ctrgate.artifact.interface import probability_columns
 from ctrgate.contracts import Batch
 from ctrgate.errors import SchemaError
 from ctrgate.features.checks import check_columns, check_values
-from ctrgate.features.kinds import Bag, Categorical, Cross, Feature, columns_read
 from ctrgate.scoring.answers import item_names, ranked, rows_at_once, scores
 from ctrgate.scoring.settings import ScoreSettings
 from ctrgate.tracking import DATA
@@ -40,10 +39,9 @@ class PyfuncModel:
 
     def __init__(self, artifact: Artifact) -> None:
         self._artifact, self._names = artifact, item_names(artifact)
-        features = artifact.encoder.features
-        read = dict.fromkeys(column for each in features for column in columns_read(each, scoring=True))
-        categories = {column for each in features if _reads_categories(each) for column in columns_read(each)}
-        self._columns = {column: column in categories for column in read}
+        read = [raw for each in artifact.encoder.features for raw in each.raw_columns(scoring=True)]
+        categories = {raw.column for raw in read if raw.holds != "number" and not raw.is_list}
+        self._columns = {raw.column: raw.column in categories for raw in read}
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Probabilities of each row by label, calibrated too where the model has a calibration; the index is kept.
@@ -84,11 +82,6 @@ class PyfuncModel:
         """The batches; one without rows where there are none."""
         size = rows_at_once(self._artifact, ScoreSettings.batch_rows)
         yield from (encoded.slice(start, size) for start in range(0, max(1, encoded.height), size))
-
-
-def _reads_categories(feature: Feature) -> bool:
-    """Whether a feature's columns hold one integer or text per row."""
-    return isinstance(feature, Categorical | Cross) or (isinstance(feature, Bag) and bool(feature.columns))
 
 
 def _series(name: str, values: pd.Series[Any], *, category: bool) -> pl.Series:

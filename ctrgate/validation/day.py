@@ -13,7 +13,6 @@ from ctrgate.errors import ConfigError, DataError, SchemaError
 from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.kinds import columns_read
 from ctrgate.features.partial import features_json
 from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.features.roles import SPLIT, check_roles, count_rows
@@ -201,7 +200,7 @@ def _check_schemas(
                 file=str(source.path),
             )
     try:
-        present = [column for feature in dataset.features for column in columns_read(feature, log=True)]
+        present = [column for feature in dataset.features for column in feature.columns_read(log=True)]
         check_agreement(sources, [column for column in present if all(column in one.schema for one in sources)])
     except SchemaError as error:
         _write_error(error, sources[0].path, book)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from ctrgate.errors import SchemaError
-from ctrgate.features.columns import Key, keys
+from ctrgate.features.columns import Key
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.encodings import FloorLogSquared
 from ctrgate.features.events import log_keys
-from ctrgate.features.kinds import Bucketized, Feature, columns_read, is_logged
+from ctrgate.features.kinds.bucketized import Bucketized
+from ctrgate.features.kinds.registry import Feature
+from ctrgate.features.kinds.sequence import is_logged
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source
 from ctrgate.features.tables import HashTable
@@ -85,7 +87,7 @@ def _unseen(encoder: Encoder, key: Key) -> tuple[pl.Expr, pl.Expr]:
 
 def _keys(encoder: Encoder, source: Source) -> Iterator[tuple[Key, tuple[str, ...]]]:
     for feature in encoder.features:
-        columns = columns_read(feature, log=True)
+        columns = feature.columns_read(log=True)
         if any(column not in source.schema for column in columns):
             continue
         for key in _keys_of(feature, source.schema, encoder=encoder):
@@ -101,6 +103,6 @@ def _keys_of(feature: Feature, schema: pl.Schema, *, encoder: Encoder) -> list[K
     try:
         if is_logged(feature):
             return [key for _, key in log_keys(feature, schema)]
-        return list(keys(feature, schema, boundaries=encoder.boundaries))
+        return list(feature.keys(schema, boundaries=encoder.boundaries.get(feature.name, ())))
     except (SchemaError, pl.exceptions.PolarsError):  # of a type that the rule schema tells
         return []

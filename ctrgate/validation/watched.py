@@ -11,17 +11,7 @@ import polars as pl
 from ctrgate.features.column_types import is_list, is_text
 from ctrgate.features.columns import category, entries
 from ctrgate.features.dataset import DatasetConfig
-from ctrgate.features.kinds import (
-    Bag,
-    Bucketized,
-    CategoricalMember,
-    Feature,
-    Numeric,
-    SequenceFeature,
-    Vector,
-    WeightedBag,
-    columns_read,
-)
+from ctrgate.features.raw_column import RawColumn
 
 __all__ = ["Content", "Watched", "type_name", "watched_columns"]
 
@@ -108,36 +98,18 @@ def _both(known: Watched, other: Watched) -> Watched:
 
 def _of_features(dataset: DatasetConfig) -> Iterator[Watched]:
     for feature in dataset.features:
-        if isinstance(feature, SequenceFeature):
-            yield from _of_sequence(feature)
-            continue
-        for place, column in enumerate(columns_read(feature, log=True)):
-            separator = feature.separator if isinstance(feature, Bag) else ""
-            content = _content(feature, place=place)
-            yield Watched(column=column, content=content, features=(feature.name,), separator=separator)
+        for raw in feature.raw_columns(log=True):
+            if not raw.is_rule:  # which may be the label
+                content, name = _content(raw), (feature.name,)
+                yield Watched(column=raw.column, content=content, features=name, separator=raw.separator)
 
 
-def _content(feature: Feature, *, place: int) -> Content:
-    if isinstance(feature, Numeric | Bucketized):
-        return "number"
-    if isinstance(feature, WeightedBag):
-        return "numbers" if place else "categories"
-    if isinstance(feature, Vector):
+def _content(raw: RawColumn) -> Content:
+    if raw.width:
         return "other"
-    return "categories" if isinstance(feature, Bag) and not feature.columns else "category"
-
-
-def _of_sequence(group: SequenceFeature) -> Iterator[Watched]:
-    """A member's lists, or, where histories are built from the log, its column of single values."""
-    for member in group.members:
-        is_category = isinstance(member, CategoricalMember)
-        if group.log is not None:
-            one: Content = "category" if is_category else "number"
-            yield Watched(column=member.source, content=one, features=(group.name,))
-        else:
-            many: Content = "categories" if is_category else "numbers"
-            column = group.list_column(member)
-            yield Watched(column=column, content=many, features=(group.name,), separator=group.separator)
+    if raw.holds == "number":
+        return "numbers" if raw.is_list else "number"
+    return "categories" if raw.is_list else "category"
 
 
 def _of_roles(dataset: DatasetConfig) -> Iterator[Watched]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ctrgate.errors import ConfigError
 from ctrgate.features.dataset import Split
-from ctrgate.features.kinds import Feature
+from ctrgate.features.kinds.registry import Feature
 from ctrgate.validation.expectations import Expectations
 from docs.site.sections import Section, homes, nested, networks, sections
 from docs.site.settings import Link, anchor, boxed, classes_in, heading, table, tag_of

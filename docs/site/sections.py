@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from ctrgate.cli import VERBS
 from ctrgate.config import SECTIONS, settings
 from ctrgate.features.dataset import Split
-from ctrgate.features.kinds import Feature
+from ctrgate.features.kinds.registry import Feature
 from ctrgate.models.registry import ModelConfig
 from ctrgate.validation.expectations import Expectations
 from docs.site.settings import about, classes_in, default_of, settings_of

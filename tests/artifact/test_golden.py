@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from ctrgate.artifact.golden import golden_rows
 from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.encoder import Encoder, observe
-from ctrgate.features.kinds import Features
+from ctrgate.features.kinds.registry import Features
 
 
 def fitted(features: list[dict[str, Any]], rows: pl.DataFrame) -> Encoder:

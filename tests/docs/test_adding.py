@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```([\w-]+) (\S+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 CONTRACTS = ("models/test_contract.py", "models/test_contract_of_forms.py", "layers/test_gate_contract.py")
+KINDS = "features/test_every_kind.py"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "ctrgate", folder / "ctrgate", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    for name in (*CONTRACTS, "models/every_network.py"):
+    for name in (*CONTRACTS, KINDS, "models/every_network.py"):
         (folder / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
@@ -100,6 +101,12 @@ def test_the_contracts_cover_what_is_added_without_being_told(copy: Path) -> Non
     for added in ("TwoTowers", "FMConfig", "SizeGate", "Sparsemax"):
         covering = {test for test, case in passed if added in case}
         assert len(covering) >= 8, (added, covering)
+
+
+def test_the_kind_keeps_to_what_every_kind_keeps_to(copy: Path) -> None:
+    said = run(copy, "-m", "pytest", f"tests/{KINDS}", "-v", "-p", "no:cacheprovider")
+    passed = re.findall(r"::(test_\w+)\[band\] PASSED", said)
+    assert len(passed) >= 5
 
 
 def test_the_run_that_is_printed_uses_all_four(copy: Path) -> None:

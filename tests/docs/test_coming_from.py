@@ -16,7 +16,7 @@ import yaml
 from ctrgate import prepare, train
 from ctrgate.config import load
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.kinds import Feature
+from ctrgate.features.kinds.registry import Feature
 from ctrgate.features.prepared import Prepared
 
 PAGE = (Path(__file__).parents[2] / "docs" / "coming_from.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ctrgate.config import SECTIONS, settings
 from ctrgate.errors import ConfigError
-from ctrgate.features.kinds import Bag
+from ctrgate.features.kinds.bag import Bag
 from ctrgate.models.experts import DSelectKConfig
 from ctrgate.models.final_mlp import FinalMLPConfig
 from docs.site.generated import DOCS, link_from, section_pages

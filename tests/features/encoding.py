@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from ctrgate.features.encoder import Encoder, observe
-from ctrgate.features.kinds import Feature, Features
+from ctrgate.features.kinds.registry import Feature, Features
 
 
 def declared(*features: dict[str, Any]) -> tuple[Feature, ...]:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.checks import check_columns, check_values
-from ctrgate.features.kinds import Feature, Features
+from ctrgate.features.kinds.registry import Feature, Features
 
 HISTORY = {
     "kind": "sequence",

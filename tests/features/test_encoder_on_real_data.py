@@ -10,7 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from ctrgate.features.encoder import Encoder, observe
-from ctrgate.features.kinds import Categorical, Features
+from ctrgate.features.kinds.categorical import Categorical
+from ctrgate.features.kinds.registry import Features
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / os.environ.get("CTRGATE_DATA", "../shared/data")

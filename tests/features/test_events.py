@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.encoder import Encoder, observe
-from ctrgate.features.kinds import Feature, Features, columns_read
+from ctrgate.features.kinds.registry import Feature, Features
 
 ITEM: dict[str, Any] = {"kind": "categorical", "name": "item"}
 SHARED = ITEM | {"share": "item"}
@@ -94,8 +94,8 @@ def test_numbers_are_measured_over_the_events() -> None:
 
 def test_rows_bring_lists_and_a_log_values() -> None:
     (group,) = declared(GROUP | {"members": [ITEM, {"kind": "numeric", "name": "p", "column": "price"}], "log": CLICKS})
-    assert columns_read(group) == columns_read(group, scoring=True) == ("h/item", "h/p")
-    assert columns_read(group, log=True) == ("item", "price", "click")
+    assert group.columns_read() == group.columns_read(scoring=True) == ("h/item", "h/p")
+    assert group.columns_read(log=True) == ("item", "price", "click")
 
 
 @pytest.mark.parametrize(

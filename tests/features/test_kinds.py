@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from ctrgate.features.encodings import HashEncoding, IdentityEncoding, VocabularyEncoding
-from ctrgate.features.kinds import Feature, Features, columns_read, table_encodings
+from ctrgate.features.kinds.registry import Feature, Features, table_encodings
 
 HASHED = {"encoding": {"kind": "hash", "num_buckets": 3}}
 
@@ -74,7 +74,7 @@ def test_every_kind_says_which_columns_it_reads() -> None:
         sequence({"kind": "categorical", "name": "item", "column": "his"}, {"kind": "numeric", "name": "gap"}),
         {"kind": "vector", "name": "v", "width": 2},
     )
-    assert [columns_read(feature) for feature in features] == [
+    assert [feature.columns_read() for feature in features] == [
         ("a",), ("raw",), ("x", "y"), ("f", "g"), ("e", "w"), ("his", "gap"), ("v",)
     ]  # fmt: skip
-    assert columns_read(features[0], scoring=True) == ()
+    assert features[0].columns_read(scoring=True) == ()

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ctrgate.errors import ArtifactError, ConfigError, SchemaError
-from ctrgate.features.kinds import Feature, Features
+from ctrgate.features.kinds.registry import Feature, Features
 from ctrgate.features.observe import observe
 from ctrgate.features.partial import Partial, merge
 

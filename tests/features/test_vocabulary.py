@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctrgate.features.encodings import VocabularyEncoding
-from ctrgate.features.kinds import Missing
+from ctrgate.features.encodings import Missing, VocabularyEncoding
 from ctrgate.features.vocabulary import Vocabulary
 
 Counts = Mapping[str | None, int]

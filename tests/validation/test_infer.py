@@ -137,6 +137,7 @@ def test_histories_from_the_log_are_watched_by_their_events(tmp_path: Path, make
     assert found.columns["item"].top
     assert found.columns["price"].bins is not None
     assert "history/item" not in found.columns
+    assert found.columns["clicked"].bins is None, "the rule's column is not read by the history's feature"
     day = tmp_path / "day.parquet"
     make_clicks(2, seed=2).with_columns(price=pl.col("price") * 4).write_parquet(day)
     findings = check_files(config, [str(day)], expectations=found).findings
