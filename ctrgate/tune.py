@@ -30,7 +30,9 @@ from ctrgate.tuning.journal import Journal
 from ctrgate.tuning.plan import Trial, plan, trial_name
 from ctrgate.tuning.report import document, shown
 from ctrgate.tuning.results import Line, lines, write_best, write_tables
+from ctrgate.tuning.search import Planned, Search
 from ctrgate.tuning.settings import TuneSettings
+from ctrgate.tuning.watch import Watch
 
 __all__ = ["Config", "run"]
 
@@ -75,86 +77,71 @@ def run(config: Config) -> dict[str, Any]:
     """
     metric, larger = _metric(config)
     base = _base(config, metric=metric)
-    trials = plan(base, config.tune, into=_TrialConfig)
-    if config.tune.dry_run:
-        _print_trials(trials)
-        return {"trials": {trial_name(trial.number): dict(trial.settings) for trial in trials}}
-    prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
-    _check(prepared, trials, metric=metric)
     folder = config.folder.path
+    search = Search(
+        name=config.name,
+        folder=folder / "tune",
+        trials=plan(base, config.tune, into=_TrialConfig),
+        metric=metric,
+        larger_is_better=larger,
+        max_epochs=_max_epochs(config),
+        settings=config.tune,
+    )
+    if config.tune.dry_run:
+        _print_trials(search.trials)
+        return {"trials": {trial_name(trial.number): dict(trial.settings) for trial in search.trials}}
+    prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
+    _check(prepared, search.trials, metric=metric)
     with locked(folder.with_name(f".{folder.name}.tune.lock"), what=f"the search {folder / 'tune'}"):
         if config.tune.restart:
             for name in ("tune", "trials"):
                 shutil.rmtree(folder / name, ignore_errors=True)
         _begin(config, base, metric=metric, encoder=prepared.manifest.encoder)
-        return _search(config, trials, metric=metric, larger=larger)
+        return _go_on(config, search)
 
 
-def _search(config: Config, trials: Sequence[Trial], *, metric: str, larger: bool) -> dict[str, Any]:
+def _go_on(config: Config, search: Search) -> dict[str, Any]:
     """What is left of a search, and its results."""
-    folder = config.folder.path / "tune"
-    journal = Journal(folder / "journal.jsonl")
-    left = [trial for trial in trials if not journal.of(trial.number).decided]
+    journal = Journal(search.folder / "journal.jsonl")
+    left = [trial for trial in search.trials if not journal.of(trial.number).decided]
     if not left:
-        console.print(f"all {len(trials)} trials are done; tune.trials may be raised, tune.restart=true begins anew")
-        return _results(config, trials, journal, metric=metric, larger=larger)
+        console.print(
+            f"all {len(search.trials)} trials are done; tune.trials may be raised, tune.restart=true begins anew"
+        )
+        return _results(config, search, journal)
     console.print(
-        f"{config.name}: {len(trials)} trials, {len(left)} to run, {config.tune.parallel} at a time; chosen by "
-        f"{metric} on valid, test is not looked at"
+        f"{search.name}: {len(search.trials)} trials, {len(left)} to run, {config.tune.parallel} at a time; chosen by "
+        f"{search.metric} on valid, test is not looked at"
     )
-    with _tracked(config, folder) as (tracker, parent):
-        watch = _Watch(trials, journal, tracker=tracker, metric=metric, larger=larger, parallel=config.tune.parallel)
+    with _tracked(config, search.folder) as (tracker, parent):
+        from ctrgate.cluster.tune import run_trials  # Ray, which is needed only here
+
+        planned = [_planned(config, trial, parent=parent) for trial in left]
+        watch = Watch(search, journal, tracker=tracker)
         try:
-            _run(config, left, journal=journal, watch=watch, metric=metric, larger=larger, parent=parent)
+            run_trials(planned, search=search, journal=journal, cluster=config.cluster, on_end=watch.ended)
         except CtrgateError:
             if any(record.values for record in journal.records.values()):
-                _results(config, trials, journal, metric=metric, larger=larger)
+                _results(config, search, journal)
             raise
-        result = _results(config, trials, journal, metric=metric, larger=larger)
+        result = _results(config, search, journal)
         for name in ("index.html", "trials.csv", "best.yaml"):
-            tracker.artifact(folder / name)
+            tracker.artifact(search.folder / name)
     return result
 
 
-def _run(
-    config: Config,
-    left: Sequence[Trial],
-    *,
-    journal: Journal,
-    watch: _Watch,
-    metric: str,
-    larger: bool,
-    parent: str,
-) -> None:
-    from ctrgate.cluster.tune import Planned, run_trials  # Ray, which is needed only here
-
-    planned = []
-    for trial in left:
-        folder = config.folder.path / "trials" / trial_name(trial.number)
-        values, environment = _run_file(config, trial, parent=parent)
-        with writing(folder, setting="runs"), atomic_file(folder / "run.yaml") as temporary:
-            temporary.write_text(to_yaml(values), encoding="utf-8")
-        command = [sys.executable, "-m", "ctrgate", "train", str((folder / "run.yaml").resolve())]
-        planned.append(
-            Planned(
-                number=trial.number,
-                folder=folder,
-                command=command,
-                environment=environment,
-                epochs_before=(values["select"] or {}).get("epochs", 0),
-            )
-        )
-    run_trials(
-        planned,
-        journal=journal,
-        asha=config.tune.asha,
-        metric=metric,
-        larger_is_better=larger,
-        max_epochs=_max_epochs(config),
-        parallel=config.tune.parallel,
-        cluster=config.cluster,
-        folder=config.folder.path / "tune",
-        on_end=watch.ended,
+def _planned(config: Config, trial: Trial, *, parent: str) -> Planned:
+    """A trial that is to run, with its run file written."""
+    folder = config.folder.path / "trials" / trial_name(trial.number)
+    values, environment = _run_file(config, trial, parent=parent)
+    with writing(folder, setting="runs"), atomic_file(folder / "run.yaml") as temporary:
+        temporary.write_text(to_yaml(values), encoding="utf-8")
+    return Planned(
+        number=trial.number,
+        folder=folder,
+        command=[sys.executable, "-m", "ctrgate", "train", str((folder / "run.yaml").resolve())],
+        environment=environment,
+        epochs_before=(values["select"] or {}).get("epochs", 0),
     )
 
 
@@ -269,63 +256,17 @@ def _tracked(config: Config, folder: Path) -> Iterator[tuple[Tracker, str]]:
         tracker.end(status)
 
 
-class _Watch:
-    """Says how far a search is each time a trial ends."""
-
-    def __init__(
-        self,
-        trials: Sequence[Trial],
-        journal: Journal,
-        *,
-        tracker: Tracker,
-        metric: str,
-        larger: bool,
-        parallel: int,
-    ) -> None:
-        self._trials, self._journal, self._tracker = trials, journal, tracker
-        self._metric, self._larger, self._parallel = metric, larger, parallel
-
-    def ended(self, number: int) -> None:
-        """A trial is decided or broke."""
-        record = self._journal.of(number)
-        found = lines(self._trials, self._journal, larger_is_better=self._larger)
-        done = [line for line in found if line.state != "open"]
-        seconds = sum(line.seconds for line in done) / len(done) * (len(found) - len(done)) / self._parallel
-        how = {"stopped": "stopped early", "broken": "broke off"}.get(record.state, record.state)
-        reached = record.best(larger_is_better=self._larger)
-        value = f"{self._metric} {reached[1]:.5f} after {len(record.values)} epochs" if reached else record.reason
-        best = found[0]
-        told = "" if best.value is None else f"; best {best.value:.5f} (trial {trial_name(best.trial)})"
-        left = f", about {_duration(seconds)} left" if seconds else ""
-        console.print(
-            f"trial {trial_name(number)} {how}: {value}; {len(done)} of {len(found)} done{told}{left}", markup=False
-        )
-        self._tracker.metrics({f"best_{self._metric}": best.value}, step=len(done))
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-def _results(config: Config, trials: Sequence[Trial], journal: Journal, *, metric: str, larger: bool) -> dict[str, Any]:
+def _results(config: Config, search: Search, journal: Journal) -> dict[str, Any]:
     """Write tables, the best run file and the page."""
-    folder = config.folder.path / "tune"
-    found = lines(trials, journal, larger_is_better=larger)
+    folder, metric, found = search.folder, search.metric, lines(search, journal)
     best = found[0]
     if best.value is None:
         raise DataError(f"no trial ended an epoch; trial {trial_name(best.trial)} said: {best.reason or 'nothing'}")
-    write_tables(folder, found, metric=metric)
-    values = {**trials[best.trial].values, "name": f"{config.name}_best", "tracking": _public(config.tracking)}
+    write_tables(search, found)
+    values = {**search.trials[best.trial].values, "name": f"{search.name}_best", "tracking": _public(config.tracking)}
     write_best(folder / "best.yaml", values, line=best, metric=metric)
     with atomic_file(folder / "index.html") as temporary:
-        text = document(config.name, found, metric=metric, larger_is_better=larger, space=config.tune.space)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(document(search, found), encoding="utf-8")
     _print_found(found, metric=metric)
     console.print(
         f"{folder / 'best.yaml'} is the best trial's run file; {folder / 'index.html'} shows all", markup=False

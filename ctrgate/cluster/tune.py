@@ -16,6 +16,7 @@ from ctrgate.cluster.trial import TrialProcess
 from ctrgate.errors import ClusterError, Interrupted
 from ctrgate.training.stop import StopRequest, stop_requests
 from ctrgate.tuning.journal import Decision, End, Journal
+from ctrgate.tuning.search import Planned, Search
 from ctrgate.tuning.settings import AshaSettings
 
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # signals are ours
@@ -27,26 +28,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.stopper import NoopStopper
 
-__all__ = ["Asha", "Planned", "run_trials"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A trial that is to run.
-
-    Args:
-        number: Its number.
-        folder: The run's.
-        command: What trains it.
-        environment: Variables that the command gets besides.
-        epochs_before: Its epochs that do not count, as they search for values.
-    """
-
-    number: int
-    folder: Path
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    epochs_before: int = 0
+__all__ = ["Asha", "run_trials"]
 
 
 class Asha:
@@ -112,45 +94,41 @@ class _Named:
 def run_trials(
     planned: Sequence[Planned],
     *,
+    search: Search,
     journal: Journal,
-    asha: AshaSettings | None,
-    metric: str,
-    larger_is_better: bool,
-    max_epochs: int,
-    parallel: int,
     cluster: ClusterConfig,
-    folder: Path,
     on_end: Callable[[int], None],
 ) -> None:
     """Run trials, the first first; what comes of them is in the journal and their folders.
 
     Args:
         planned: Those that are not decided yet.
+        search: What they belong to; its metric is in each line of a trial's metrics.
         journal: Of the search.
-        asha: When trials end early.
-        metric: Of valid, in each line of a trial's metrics.
-        larger_is_better: Of the metric.
-        max_epochs: The most that a trial trains.
-        parallel: Trials at once.
         cluster: Where.
-        folder: The search's, which all machines share.
         on_end: Called with the number of a trial that is decided or broke.
 
     Raises:
         Interrupted: After Ctrl-C or SIGTERM, with the state of every trial saved.
         ClusterError: Where Ray cannot be started, or its workers were lost more often than ``cluster.max_failures``.
     """
-    stop_file, scratch = folder.resolve() / ".stop", folder.resolve() / ".ray"
+    folder, parallel = search.folder.resolve(), search.settings.parallel
+    stop_file, scratch = folder / ".stop", folder / ".ray"
     stop_file.unlink(missing_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
     of_all = {
         "cwd": str(Path.cwd()),
         "stop_file": str(stop_file),
-        "metric": metric,
-        "sign": 1 if larger_is_better else -1,
+        "metric": search.metric,
+        "sign": search.sign,
     }
     given = {one.number: {**of_all, **_given(one, journal=journal, cluster=cluster)} for one in planned}
-    judge = Asha(asha, max_epochs=max_epochs, journal=journal, larger_is_better=larger_is_better)
+    judge = Asha(
+        search.settings.asha,
+        max_epochs=search.max_epochs,
+        journal=journal,
+        larger_is_better=search.larger_is_better,
+    )
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
         with started(cluster, num_cpus=parallel * cluster.cpus_per_worker), stop_requests() as stop:

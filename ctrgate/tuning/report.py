@@ -12,6 +12,7 @@ from ctrgate.page import Section, Tile
 from ctrgate.tuning.figures import learning_curves, slice_plot
 from ctrgate.tuning.plan import trial_name
 from ctrgate.tuning.results import Line
+from ctrgate.tuning.search import Search
 from ctrgate.tuning.space import Range
 
 __all__ = ["document", "shown"]
@@ -23,32 +24,27 @@ _NOTE = (
 )
 
 
-def document(
-    name: str, found: Sequence[Line], *, metric: str, larger_is_better: bool, space: Mapping[str, Range]
-) -> str:
+def document(search: Search, found: Sequence[Line]) -> str:
     """The whole page.
 
     Args:
-        name: Of the search.
-        found: The trials, the best first; at least that one has a value.
-        metric: Of valid.
-        larger_is_better: Of the metric.
-        space: The ranges.
+        search: Whose it is.
+        found: Its trials, the best first; at least that one has a value.
     """
-    best, title = found[0], _title(metric)
+    best, title = found[0], _title(search.metric)
     ended = sum(line.state != "open" for line in found)
     drawn = ", ".join(f"{path} {shown(value)}" for path, value in best.settings.items())
     subtitle = f"Trial {trial_name(best.trial)} of {len(found)} is best: {drawn}"
     sections = [
         Section(title="The best trial", parts=[page.tiles(_tiles(found, title=title, ended=ended)), page.note(_NOTE)]),
-        Section(title="By setting", parts=[_slices(found, title=title, space=space)]),
+        Section(title="By setting", parts=[_slices(found, title=title, space=search.settings.space)]),
         Section(title="Learning curves", parts=[_curves(found, title=title)]),
-        Section(title="All trials", parts=[_table(found, title=title, larger_is_better=larger_is_better)]),
+        Section(title="All trials", parts=[_table(found, title=title, larger_is_better=search.larger_is_better)]),
     ]
     failed = {trial_name(line.trial): line.reason for line in found if line.reason}
     if failed:
         sections.append(Section(title="Errors", parts=[page.pairs(failed)]))
-    return page.page(f"{name}: search", subtitle=subtitle, sections=sections)
+    return page.page(f"{search.name}: search", subtitle=subtitle, sections=sections)
 
 
 def shown(value: Any) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 from ctrgate.config import to_yaml
 from ctrgate.files import atomic_file, write_json
 from ctrgate.tuning.journal import Journal
-from ctrgate.tuning.plan import Trial, trial_name
+from ctrgate.tuning.plan import trial_name
+from ctrgate.tuning.search import Search
 
 __all__ = ["Line", "lines", "write_best", "write_tables"]
 
@@ -43,12 +44,12 @@ class Line:
     reason: str
 
 
-def lines(trials: Sequence[Trial], journal: Journal, *, larger_is_better: bool) -> list[Line]:
+def lines(search: Search, journal: Journal) -> list[Line]:
     """The trials, the best first; among equal ones the earlier, and those without a value last."""
     found = []
-    for trial in trials:
+    for trial in search.trials:
         record = journal.of(trial.number)
-        best = record.best(larger_is_better=larger_is_better)
+        best = record.best(larger_is_better=search.larger_is_better)
         found.append(
             Line(
                 trial=trial.number,
@@ -61,19 +62,20 @@ def lines(trials: Sequence[Trial], journal: Journal, *, larger_is_better: bool) 
                 reason=record.reason,
             )
         )
-    sign = -1 if larger_is_better else 1
-    return sorted(found, key=lambda line: (math.inf if line.value is None else sign * line.value, line.trial))
+    return sorted(found, key=lambda line: (math.inf if line.value is None else -search.sign * line.value, line.trial))
 
 
-def write_tables(folder: Path, found: Sequence[Line], *, metric: str) -> None:
+def write_tables(search: Search, found: Sequence[Line]) -> None:
     """Write ``trials.csv`` (a line per trial) and ``trials.json`` (with learning curves)."""
-    settings = list(found[0].settings)
+    folder, settings = search.folder, list(found[0].settings)
     with (
         atomic_file(folder / "trials.csv") as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", "state", f"valid_{metric}", "best_epoch", "epochs", "seconds", *settings, "reason"])
+        writer.writerow(
+            ["trial", "state", f"valid_{search.metric}", "best_epoch", "epochs", "seconds", *settings, "reason"]
+        )
         for line in found:
             drawn = [value if isinstance(value, str) else json.dumps(value) for value in line.settings.values()]
             head = [trial_name(line.trial), line.state, line.value, line.epoch, len(line.curve), round(line.seconds, 1)]

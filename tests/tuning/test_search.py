@@ -25,6 +25,7 @@ from ctrgate.training.runs import RunFolder
 from ctrgate.tuning.journal import Journal
 from ctrgate.tuning.plan import plan
 from ctrgate.tuning.results import lines
+from ctrgate.tuning.search import Search
 from tests.training.conftest import run_file
 from tests.tuning.conftest import SPACE, drawn, loaded
 
@@ -111,8 +112,16 @@ def test_the_best_run_file_trains_and_the_tables_say_what_was_found(write: Calla
 def test_a_smaller_log_loss_is_better(write: Callable[..., Path]) -> None:
     journal = finished(loaded(write()), CURVES)
     config = loaded(write())
-    trials = plan(tune._base(config, metric="log_loss"), config.tune, into=tune._TrialConfig)
-    found = lines(trials, journal, larger_is_better=False)
+    search = Search(
+        name="small",
+        folder=config.folder.path / "tune",
+        trials=plan(tune._base(config, metric="log_loss"), config.tune, into=tune._TrialConfig),
+        metric="log_loss",
+        larger_is_better=False,
+        max_epochs=4,
+        settings=config.tune,
+    )
+    found = lines(search, journal)
     assert [line.trial for line in found] == [3, 4, 5, 0, 1, 2]
     assert [(line.value, line.epoch) for line in found[3:5]] == [(0.5, 1), (0.7, 1)]
 
