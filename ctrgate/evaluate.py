@@ -14,7 +14,8 @@ from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError
 from ctrgate.features.sources import SplitName
 from ctrgate.files import atomic_file, write_json, writing
-from ctrgate.gate_report import gate_figures, headline
+from ctrgate.gate_report.drawn import gate_figures
+from ctrgate.gate_report.headline import headline
 from ctrgate.heap import keep_heap
 from ctrgate.progress import console
 from ctrgate.tracking import Tracker, TrackingConfig, open_tracker

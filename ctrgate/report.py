@@ -13,7 +13,7 @@ from ctrgate import figures, page
 from ctrgate.config import Place, settings
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.files import atomic_file
-from ctrgate.gate_report import gate_section
+from ctrgate.gate_report.section import gate_section
 from ctrgate.line_files import whole_lines
 from ctrgate.masking import masked
 from ctrgate.page import Section, Tile

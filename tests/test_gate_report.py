@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from ctrgate import evaluate, report
 from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
-from ctrgate.gate_report import gate_figures, headline
+from ctrgate.gate_report.drawn import gate_figures
+from ctrgate.gate_report.headline import headline
 from ctrgate.progress import console
 from ctrgate.training import evaluation
 from ctrgate.training.runs import Restored, RunFolder, restore

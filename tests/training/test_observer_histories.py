@@ -10,7 +10,8 @@ import torch
 
 from ctrgate.contracts import Fields, Sequence
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
-from ctrgate.gate_report import gate_figures, gate_section
+from ctrgate.gate_report.drawn import gate_figures
+from ctrgate.gate_report.section import gate_section
 from ctrgate.models.bst import BSTConfig
 from ctrgate.models.hgrn import HGRNConfig
 from ctrgate.models.inputs import Inputs
