@@ -16,28 +16,26 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
-from ctrgate.compiler import need_compiler
 from ctrgate.config import dump, settings
 from ctrgate.contracts import Batch, Output
 from ctrgate.data.reader import Order, Reader
-from ctrgate.errors import ConfigError, DataError, Interrupted
+from ctrgate.errors import ConfigError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.features.sampling import logit_shifts
 from ctrgate.figures import learning_curve
 from ctrgate.files import locked, write_json
-from ctrgate.gpu import need_gpu
 from ctrgate.heap import keep_heap
 from ctrgate.lookups.sharded import distribute
 from ctrgate.masking import masked
 from ctrgate.models.next_item import Items
-from ctrgate.models.tables import DenseRule
 from ctrgate.progress import console
 from ctrgate.tracking import TrackingConfig, open_tracker
+from ctrgate.training.check import check_run
 from ctrgate.training.checkpoint import Checkpoints
 from ctrgate.training.loop import Fit
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.next_item import NextItemTask, items_of
-from ctrgate.training.objective import ClickConfig, ClickObjective, NextItemConfig, SampledSoftmaxConfig, SoftmaxConfig
+from ctrgate.training.objective import ClickConfig, ClickObjective, SampledSoftmaxConfig
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.runs import RunSettings
 from ctrgate.training.task import ClickTask, Task
@@ -73,7 +71,7 @@ def run(config: Config) -> dict[str, Any]:
         Interrupted: After Ctrl-C or SIGTERM, with the state saved.
     """
     prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
-    _check(config, prepared)
+    check_run(config, prepared)
     _earlier(config, prepared)
     folder = config.folder
     with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
@@ -180,54 +178,6 @@ def _earlier(config: Config, prepared: Prepared) -> Earlier | None:
     if config.select is not None:
         raise ConfigError("train.warm_start: values are searched from the start of a run; leave select out")
     return earlier_run(warm, prepared=prepared, tables=config.tables)
-
-
-def _check(config: Config, prepared: Prepared) -> None:
-    """What would otherwise fail only after the first epoch."""
-    task = getattr(config.model, "task", "click")
-    if task != config.objective.name:
-        raise ConfigError(f"model.name: {config.model.name} is for objective.name: {task}, not {config.objective.name}")
-    if config.train.compile:
-        if config.train.workers > 1:
-            raise ConfigError("train.compile: networks of several workers are not compiled; use one or the other")
-        need_compiler("train.compile", otherwise="leave it out")
-    if config.train.device == "cuda":
-        if config.train.workers > 1:
-            raise ConfigError("train.device: several workers train on processors; use train.workers=0 on a GPU")
-        need_gpu("train.device")
-    known = (NextItemTask if task == "next_item" else ClickTask).larger_is_better
-    if config.train.monitor is not None and config.train.monitor not in known:
-        raise ConfigError(f"train.monitor: {config.train.monitor} is not measured here; use {', '.join(known)}")
-    if isinstance(config.objective, NextItemConfig):
-        _check_next_item(config, config.objective)
-    else:
-        _check_click(config, prepared)
-
-
-def _check_next_item(config: Config, objective: NextItemConfig) -> None:
-    if objective.positions == "all" and not getattr(config.model, "causal", False):
-        raise ConfigError(
-            f"objective.positions: {config.model.name} looks ahead, so that all positions at once would show it what "
-            "it is to predict; use last"
-        )
-    if isinstance(objective.loss, SoftmaxConfig) and not isinstance(config.tables.rule, DenseRule):
-        raise ConfigError("objective.loss.name: softmax over all items needs tables.rule.name: dense")
-    if config.select is not None:
-        raise ConfigError("select: values are searched for click models only; leave it out")
-
-
-def _check_click(config: Config, prepared: Prepared) -> None:
-    layout, splits = prepared.layout, prepared.manifest.splits
-    if not layout.labels:
-        raise ConfigError("objective.name: click needs a label; name its column in dataset.labels")
-    if config.train.monitor == "gauc" and not layout.roles.get("group"):
-        raise ConfigError("train.monitor: gauc needs users; name their column in dataset.roles.group")
-    for split in ("train", "valid"):
-        label = layout.labels[0]
-        if split in splits and splits[split].positives[label] in (0, splits[split].num_rows):
-            raise DataError(
-                f"all rows of {split} have the same {label}, so AUC does not exist; split the rows otherwise"
-            )
 
 
 def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:

@@ -23,9 +23,8 @@ from ctrgate.masking import masked
 from ctrgate.models.plan import plan_inputs
 from ctrgate.progress import console
 from ctrgate.tracking import Tracker, TrackingConfig, flatten, open_tracker
-from ctrgate.training.next_item import NextItemTask
+from ctrgate.training.check import monitors
 from ctrgate.training.runs import RunSettings
-from ctrgate.training.task import ClickTask
 from ctrgate.tuning.journal import Journal
 from ctrgate.tuning.plan import Trial, plan, trial_name
 from ctrgate.tuning.report import document, shown
@@ -147,8 +146,7 @@ def _planned(config: Config, trial: Trial, *, parent: str) -> Planned:
 
 def _metric(config: Config) -> tuple[str, bool]:
     """What is to be best, and whether it should be large."""
-    task = getattr(config.model, "task", "click")
-    known = (NextItemTask if task == "next_item" else ClickTask).larger_is_better
+    known = monitors(config.model)
     metric: str = config.tune.metric or config.train.monitor or next(iter(known.keys()))
     if metric not in known:
         setting = "tune.metric" if config.tune.metric else "train.monitor"

@@ -17,7 +17,8 @@ from ctrgate.features.partial import features_json
 from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.features.roles import SPLIT, check_roles, count_rows
 from ctrgate.features.sources import Source, check_agreement, named_files, read_raw
-from ctrgate.validation.checks import Book, check_profile, check_unseen
+from ctrgate.validation.book import Book
+from ctrgate.validation.checks import check_profile, check_unseen
 from ctrgate.validation.expectations import Expectations
 from ctrgate.validation.profile import Profile, Times, profile, repeated_rows
 from ctrgate.validation.result import Validation, validation_of
