@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ctrgate.layers.linear import xavier_linear
+from ctrgate.layers.scaling import scale
 
 __all__ = ["AttentionGate", "FieldAttention"]
 
@@ -43,7 +44,7 @@ class AttentionGate(nn.Module):
         self.weight = xavier_linear(input_dim, math.prod(self._shape), bias=False)
 
     def forward(self, features: Tensor, fields: Tensor) -> Tensor:
-        return features * self.factor(fields)
+        return scale(features, self.factor(fields))
 
     def factor(self, fields: Tensor) -> Tensor:
         """The factors alone: ``(B, H, F, 1)`` or ``(B, H, F, D')``, between 0 and 1."""

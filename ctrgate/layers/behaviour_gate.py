@@ -66,7 +66,7 @@ class BehaviourGate(nn.Module):
 
     def votes(self, query: Tensor, keys: Tensor) -> Tensor:
         """``w_i v_i`` of each event, ``(B, T, K)``; at padding of no meaning."""
-        queries = query.unsqueeze(1).expand_as(keys)
+        queries = query.unsqueeze(1).expand(-1, keys.size(1), -1)
         pairs = torch.cat([keys, queries, keys * queries], dim=2)
         votes: Tensor = self.activation_unit(pairs).float() * self.gate_unit(pairs).float()
         return votes

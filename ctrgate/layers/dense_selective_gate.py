@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrgate.layers.convolution import HistoryConvolution
+from ctrgate.layers.scaling import scale
 
 __all__ = ["BranchMix", "DenseSelectiveGate"]
 
@@ -44,7 +45,7 @@ class DenseSelectiveGate(nn.Module):
         self.leave = nn.Linear(dim, dim)
 
     def forward(self, features: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        return features * self.factor(context, mask)
+        return scale(features, self.factor(context, mask))
 
     def factor(self, context: Tensor, mask: Tensor) -> Tensor:
         """The factors alone, ``1 + silu(s) + sigmoid(s)``: ``(B, T, D)``."""

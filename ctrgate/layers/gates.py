@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrgate.layers.linear import square_linear, xavier_linear
+from ctrgate.layers.scaling import scale
 
 __all__ = ["ContextGate", "InformationGate", "InstanceMask", "LinearFieldGate", "PersonalGate", "SqueezeExcitation"]
 
@@ -62,7 +63,7 @@ class ContextGate(nn.Module):
             nn.init.zeros_(self.output.weight)
 
     def forward(self, features: Tensor, context: Tensor | None) -> Tensor:
-        return features * self.factor(context)
+        return scale(features, self.factor(context))
 
     def factor(self, context: Tensor | None) -> Tensor:
         """The factors alone: ``(B, D)``, or ``(1, D)`` without context; between 0 and 2."""
@@ -108,7 +109,7 @@ class InformationGate(nn.Module):
         self.weight = square_linear(dim, rank=rank, bias=False)
 
     def forward(self, features: Tensor, context: Tensor) -> Tensor:
-        return features * self.factor(context)
+        return scale(features, self.factor(context))
 
     def factor(self, context: Tensor) -> Tensor:
         """The factors alone: ``(B, D)``, between 0 and 1."""
@@ -143,7 +144,7 @@ class LinearFieldGate(nn.Module):
         nn.init.ones_(self.mix.bias)
 
     def forward(self, fields: Tensor) -> Tensor:
-        return fields * self.factor(fields)
+        return scale(fields, self.factor(fields))
 
     def factor(self, fields: Tensor) -> Tensor:
         """The factors alone: ``(B, F, D)``."""
@@ -181,7 +182,7 @@ class InstanceMask(nn.Module):
         self.output = xavier_linear(hidden_dim, feature_dim)
 
     def forward(self, features: Tensor, context: Tensor) -> Tensor:
-        return features * self.factor(context)
+        return scale(features, self.factor(context))
 
     def factor(self, context: Tensor) -> Tensor:
         """The mask alone: ``(B, N)``."""
@@ -223,7 +224,7 @@ class SqueezeExcitation(nn.Module):
         self.bounds = (0.0, 1.0) if activation == "sigmoid" else None
 
     def forward(self, fields: Tensor) -> Tensor:
-        return fields * self.factor(fields)
+        return scale(fields, self.factor(fields))
 
     def factor(self, fields: Tensor) -> Tensor:
         """The factors alone: ``(B, F, 1)``, not negative."""
@@ -268,7 +269,7 @@ class PersonalGate(nn.Module):
             nn.init.zeros_(self.output.weight)
 
     def forward(self, features: Tensor, context: Tensor) -> Tensor:
-        return features * self.factor(features, context)
+        return scale(features, self.factor(features, context))
 
     def factor(self, features: Tensor, context: Tensor) -> Tensor:
         """The factors alone: ``(B, D)``, between 0 and 2."""

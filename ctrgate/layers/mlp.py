@@ -13,6 +13,7 @@ from ctrgate.layers.batch_norm import BatchNorm, Relu
 from ctrgate.layers.dice import Dice
 from ctrgate.layers.gated_units import ExpandedActivation, GatedLinear
 from ctrgate.layers.linear import xavier_linear
+from ctrgate.layers.scaling import scale
 
 __all__ = ["Activation", "GatedUnit", "Mlp", "activation_layer"]
 
@@ -97,7 +98,7 @@ class Mlp(nn.Module):
         to the norm (see ``BatchNorm``).
         """
         if factor is not None and (factor.size(0) != 1 or not isinstance(self.blocks[0], nn.Linear)):
-            inputs, factor = inputs * factor, None
+            inputs, factor = scale(inputs, factor), None
         result, held = inputs, None
         for block, following in itertools.pairwise([*self.blocks, None]):
             if isinstance(block, nn.Linear):

@@ -239,6 +239,20 @@ def test_a_row_is_indifferent_to_its_neighbours(cls: Any, changes: Changes) -> N
     torch.testing.assert_close(call(gate, given)[0], torch.cat(alone))
 
 
+@every()
+def test_an_input_of_another_width_is_refused_not_stretched(cls: Any, changes: Changes) -> None:
+    gate, given, known = build(cls, changes), inputs(cls, changes, num_rows=3), letters(cls, changes)
+    bound = [
+        name
+        for name, value in given.items()
+        if value is not None and value.size(-1) > 1 and section(cls, "Shape")[name].split(")")[0][-1] in known
+    ]
+    for name in bound:
+        narrow = given | {name: given[name][..., :1]}
+        with pytest.raises((RuntimeError, ValueError, IndexError)):
+            call(gate, narrow)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @every()
 def test_bf16_autocast_gives_finite_numbers_and_gradients(cls: Any, changes: Changes, training: bool) -> None:
