@@ -107,7 +107,7 @@ def _stages(side: Side, place: Place) -> None:
             with timed("lookup"):
                 artifact.lookup(batch)
             with timed("network"):  # with the lookup once more, which is taken off
-                columns = scores(artifact, batch)
+                columns = scores(artifact, batch, first=0)
             with timed("write"):
                 table = pl.DataFrame(columns).to_arrow()
                 writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")

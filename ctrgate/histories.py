@@ -74,7 +74,7 @@ def run(config: Config) -> dict[str, Any]:
         raise ConfigError(f"histories.into: {into} holds other files than histories; name another folder")
     log, asked = open_sources(dataset), _asked(config, groups)
     check_sources(dataset, log)
-    check_agreement([*log, *asked], [dataset.roles.group])
+    check_agreement(dataset, [*log, *asked])
     total = empty = 0
     with (
         TemporaryDirectory(prefix="ctrgate-log-") as scratch,

@@ -34,6 +34,7 @@ from ctrgate.features.prepared import (
 from ctrgate.features.roles import Count, check_sources, count_rows, roles_of
 from ctrgate.features.sources import SPLITS, SplitName, check_agreement, expand
 from ctrgate.files import atomic_folder, checksum, locked, writing
+from ctrgate.folders import ENCODER, is_prepared
 from ctrgate.progress import bar, console
 
 __all__ = ["Config", "run"]
@@ -58,6 +59,7 @@ def run(config: Config) -> dict[str, Any]:
         The folder, whether it was up to date, rows by split, and the encoder's hash.
 
     Raises:
+        ConfigError: Where the folder holds something else.
         SchemaError: Where a file lacks a declared column or holds it in a type that cannot serve.
         DataError: Where rows or files cannot be used, or the disk is full.
     """
@@ -66,9 +68,10 @@ def run(config: Config) -> dict[str, Any]:
     files = Files.open(dataset)
     sources = files.sources
     check_sources(dataset, sources)
-    read = [column for feature in dataset.features for column in feature.columns_read(log=True)]
-    check_agreement(sources, [*read, *filter(None, [dataset.roles.group]), *dataset.roles.keys])
+    check_agreement(dataset, sources)
     paths = [*(source.path for source in sources), *(path for join in dataset.joins for path in expand(join.files))]
+    if folder.exists() and not is_prepared(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"prepare.into: {folder} holds other files than prepared rows; name another folder")
     if config.prepare.dry_run:
         return _dry_run(dataset, folder, paths)
     previous, ancestors = _previous(config)
@@ -112,7 +115,7 @@ def _prepare(
     with _each(config, files) as each:
         counts = _count(files, each)
         encoder = _fit(files, each, counts=counts, previous=previous)
-        encoder.save(folder / "encoder")
+        encoder.save(folder / ENCODER)
         if dataset.train_rows == "last":
             files.frames = last_train_rows(dataset, files.sources, files.frames)
             counts = [count_rows(dataset, *of) for of in zip(files.sources, files.frames, strict=True)]

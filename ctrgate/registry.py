@@ -15,8 +15,9 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import unquote, urlparse
 
 from ctrgate.artifact.interface import Interface, needed_packages
-from ctrgate.artifact.manifest import MANIFEST, Manifest, identity
+from ctrgate.artifact.manifest import Manifest, identity
 from ctrgate.errors import ConfigError, CtrgateError
+from ctrgate.folders import is_artifact
 from ctrgate.masking import masked
 from ctrgate.tracking import (
     DATA,
@@ -216,7 +217,7 @@ class Registry:
         """
         local = _local(version.source)
         copied = None if local is None else local / DATA
-        if version.tags.get(_COPIED) == version.identity and (copied is None or (copied / MANIFEST).is_file()):
+        if version.tags.get(_COPIED) == version.identity and (copied is None or is_artifact(copied)):
             return
         if copied is not None and copied.exists() and not _is_whole(copied, version.identity):
             shutil.rmtree(copied)  # what a kill left; its files are read-only
@@ -259,11 +260,11 @@ class Registry:
         run, name, local = tags.get(_FOLDER, ""), tags.get(_IDENTITY, ""), _local(entry.source)
         own = Path(run) / "artifact"
         copy = None if local is None else local / DATA
-        moved = not (own / MANIFEST).is_file() or identity(own) != name
+        moved = not is_artifact(own) or identity(own) != name
         return Version(
             version=int(entry.version),
             run=run,
-            artifact=str(copy if moved and copy is not None and (copy / MANIFEST).is_file() else own),
+            artifact=str(copy if moved and copy is not None and is_artifact(copy) else own),
             identity=name,
             step=int(tags.get(_STEP, -1)),
             source=entry.source,

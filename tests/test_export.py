@@ -118,6 +118,20 @@ def test_a_folder_that_is_no_artifact_is_left_alone(dense_run: Any, tmp_path: Pa
     with pytest.raises(ConfigError, match=r"is there and holds no artifact; set export\.into"):
         dense_run("export", f"export.into={tmp_path}")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    prepared = dense_run.yaml.with_name("prepared")
+    before = sorted(path.name for path in prepared.iterdir())
+    with pytest.raises(ConfigError, match="is there and holds no artifact"):
+        dense_run("export", f"export.into={prepared}")
+    assert sorted(path.name for path in prepared.iterdir()) == before
+    with pytest.raises(
+        ConfigError, match="holds prepared rows, no artifact; name the folder that ctrgate export wrote"
+    ):
+        Artifact.load(prepared)
+    (tmp_path / "model_onnx").mkdir()
+    (tmp_path / "model_onnx" / "notes.txt").write_text("keep me")
+    with pytest.raises(ConfigError, match="model_onnx is there and holds no network as ONNX"):
+        dense_run("export", f"export.into={tmp_path / 'model'}", "export.onnx=true")
+    assert (tmp_path / "model_onnx" / "notes.txt").exists()
 
 
 def test_a_run_that_was_never_trained_is_told(dense_run: Any) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
 
-from ctrgate.errors import CtrgateError, DataError, SchemaError
+from ctrgate.errors import ConfigError, CtrgateError, DataError, SchemaError
 from ctrgate.prepare import Config, run
 from tests.preparing import FEATURES, FRAME, config, left, made_at, written
 
@@ -123,3 +123,21 @@ def test_a_disk_that_fills_up_while_writing_is_told(tmp_path: Path, small_disk: 
     with pytest.raises(DataError, match="no space left on the disk"):
         run(given)
     assert list(small_disk.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    written(tmp_path, FRAME)
+    known = TypeAdapter(Config).validate_python
+    for name in ("notes", "artifact"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes/notes.txt").write_text("keep me")
+    for file in ("manifest.json", "network.json"):
+        (tmp_path / "artifact" / file).write_text("{}")
+    for place in ("", "notes", "artifact", "0.parquet"):
+        before = sorted(tmp_path.rglob("*"))
+        given = {"dataset": config(tmp_path).dataset, "prepare": {"into": str(tmp_path / place)}}
+        with pytest.raises(ConfigError, match=r"prepare\.into: .* holds other files than prepared rows"):
+            run(known(given))
+        assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "out").mkdir()
+    run(config(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 from collections.abc import Callable
@@ -12,8 +13,12 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from ctrgate.errors import ConfigError, DataError, SchemaError
+from ctrgate.errors import ArtifactError, ConfigError, DataError, SchemaError
 from ctrgate.files import locked
+from ctrgate.scoring.job import open_job
+from ctrgate.scoring.scorer import Scorer
+from ctrgate.scoring.settings import ScoreSettings
+from ctrgate.tracking import TrackingConfig
 
 
 def scores(into: Path) -> pl.DataFrame:
@@ -160,6 +165,16 @@ def test_scores_of_another_model_or_other_files_stay_unless_they_are_to_be_repla
     with pytest.raises(ConfigError, match="holds no finished scores"):
         dense_run("score", first, f"score.into={tmp_path / 'mine'}", "score.replace=true")
     assert left(tmp_path / "mine") == ["notes.txt"]
+
+
+def test_a_machine_that_computes_another_form_scores_no_part(dense_run: Any, tmp_path: Path) -> None:
+    raw = dense_run.yaml.with_name("raw.parquet")
+    settings = ScoreSettings(files=(str(raw),))
+    tracking = TrackingConfig(enabled=False)
+    job = open_job(settings, into=tmp_path / "out", reference=str(dense_run.artifact), dataset=None, tracking=tracking)
+    other = dataclasses.replace(job.order(tmp_path), form="bf16")
+    with pytest.raises(ArtifactError, match=r"computes fp32, not the bf16 of the job.*score\.form"):
+        Scorer(other, artifact=job.artifact)
 
 
 def test_a_dataset_with_other_features_than_the_models_is_refused(dense_run: Any, tmp_path: Path) -> None:

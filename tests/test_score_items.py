@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from ctrgate import evaluate, export, prepare, report, score, train
 from ctrgate.artifact.bundle import Artifact, encode
+from ctrgate.artifact.interface import RANKED, Interface
+from ctrgate.artifact.manifest import Manifest
 from ctrgate.artifact.rows import restored as restored_rows
 from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
@@ -101,6 +103,19 @@ def test_the_best_items_of_raw_rows_are_the_checkpoints(tmp_path: Path, seen: st
             assert of_user["item"].to_list() == names
         if seen == "mask":
             assert not set(of_user["item"]) & set(raw["past"][row][-4:])
+
+
+def test_a_dataset_with_labels_is_ranked_as_one_without(tmp_path: Path) -> None:
+    path = run_file(tmp_path)
+    settings = yaml.safe_load(path.read_text())
+    settings["dataset"]["labels"] = [{"name": "late", "column": "user", "at_least": 20}]
+    path.write_text(yaml.safe_dump(settings))
+    for verb in (prepare, train, export, score):
+        verb.run(load(path, verb.Config))
+    folder = tmp_path / "runs/items/artifact"
+    assert Manifest.read(folder).labels == ()
+    assert Interface.of(folder).outputs == RANKED
+    assert pl.read_parquet(tmp_path / "scores" / "*.parquet").columns == ["user", "rank", "item", "score"]
 
 
 def test_rounded_items_are_ranked_by_what_their_rows_stand_for(tmp_path: Path) -> None:

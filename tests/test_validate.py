@@ -93,6 +93,17 @@ def test_schema_then_validate_pass_the_datasets_own_test_rows(
     assert json.loads(capfd.readouterr().out)["up_to_date"] is True
 
 
+def test_a_day_that_prepare_would_refuse_for_its_users_type_is_told(run_file: Path) -> None:
+    assert main(["schema", str(run_file)]) == 0
+    for name, users in (("a", pl.Int64), ("b", pl.String)):
+        clicks(6).with_columns(visitor=pl.col("user").cast(users)).write_parquet(f"day-{name}.parquet")
+    settings = yaml.safe_load(run_file.read_text())
+    settings["dataset"]["roles"]["keys"] = ["visitor"]
+    run_file.write_text(yaml.safe_dump(settings))
+    with pytest.raises(HeldBackError, match=r"column visitor holds String, but day-a\.parquet holds Int64 there"):
+        validate.run(load(run_file, validate.Config, ["validate.files=day-*.parquet"]))
+
+
 def test_a_stop_gives_3_and_leaves_report_and_json(run_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", str(run_file)]) == 0
     clicks(6).with_columns(click=0 * pl.col("click")).write_parquet("day.parquet")

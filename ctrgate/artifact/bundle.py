@@ -20,19 +20,21 @@ from torch import Tensor
 from ctrgate.artifact.calibration import CALIBRATION, Calibration
 from ctrgate.artifact.compiled import Compiled, open_compiled
 from ctrgate.artifact.forms import COMPILED, Form, RowForm, compiled_part, cpu_flags, is_bf16
-from ctrgate.artifact.interface import ENCODER, GOLDEN, read_golden
+from ctrgate.artifact.interface import GOLDEN, read_golden
 from ctrgate.artifact.lookup import TableLookup
 from ctrgate.artifact.manifest import Manifest, PartFile
 from ctrgate.artifact.parity import Parity, largest_difference
 from ctrgate.artifact.snapshot import SNAPSHOT, Snapshot
 from ctrgate.artifact.tensors import load_tensors, read_tensors
-from ctrgate.artifact.written import LOGITS, NETWORK, TABLES, WEIGHTS
+from ctrgate.artifact.written import LOGITS, TABLES, WEIGHTS
 from ctrgate.contracts import Batch, TableSpec
 from ctrgate.data.block import Block
 from ctrgate.errors import ArtifactError, ConfigError, SchemaError
+from ctrgate.features.checks import check_values
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
+from ctrgate.folders import ENCODER, NETWORK
 from ctrgate.layers.catalogue import best_items
 from ctrgate.models.network import Network
 from ctrgate.models.next_item import Items
@@ -159,9 +161,12 @@ class Artifact:
 
         Raises:
             SchemaError: Where columns are missing or of a type that does not fit what was learnt.
+            DataError: Naming the first row that cannot be used.
         """
-        encoded = self.encoder.transform(raw.lazy(), scoring=True).collect()
-        parts = [self.logits_of(to_batch(rows, layout=self.layout)) for rows in encoded.iter_slices(_ROWS_AT_ONCE)]
+        encoded = self.encoder.transform(raw.lazy(), scoring=True)
+        check_values(self.encoder.features, raw.lazy(), source="the rows to be scored", scoring=True)
+        pieces = encoded.collect().iter_slices(_ROWS_AT_ONCE)
+        parts = [self.logits_of(to_batch(rows, layout=self.layout)) for rows in pieces]
         return np.concatenate([np.empty((0, self.golden_logits.shape[1]), dtype=np.float32), *parts])
 
     def logits_of(self, batch: Batch) -> NDArray[np.float32]:

@@ -24,11 +24,11 @@ from ctrgate.contracts import Fields, Output
 from ctrgate.contracts import Sequence as Histories
 from ctrgate.errors import ConfigError, HeldBackError
 
-__all__ = ["check_installed", "write_onnx"]
+__all__ = ["ONNX", "check_installed", "write_onnx"]
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _FORMAT_VERSION = 1
-_ONNX, _ABOUT, _GOLDEN = "network.onnx", "interface.json", "golden.safetensors"
+ONNX, _ABOUT, _GOLDEN = "network.onnx", "interface.json", "golden.safetensors"
 
 
 def check_installed() -> None:
@@ -63,8 +63,8 @@ def write_onnx(folder: Path, artifact: Artifact, *, identity: str, tolerance: fl
     given = _tensors(artifact.lookup(encode(artifact.golden, encoder=artifact.encoder, layout=artifact.layout)))
     network = _OfTensors(artifact.network, names=tuple(given), shifts=artifact.manifest.logit_shifts)
     output = "query" if artifact.items is not None else "logits"
-    _convert(network, given, output=output, into=folder / _ONNX)
-    difference = max(_difference(folder / _ONNX, rows, network=network) for rows in (given, _first(given)))
+    _convert(network, given, output=output, into=folder / ONNX)
+    difference = max(_difference(folder / ONNX, rows, network=network) for rows in (given, _first(given)))
     if not difference <= tolerance:
         raise HeldBackError(
             f"ONNX Runtime gives other logits than the network: the largest difference is {difference:.3g}, allowed is "

@@ -14,10 +14,11 @@ from ctrgate.artifact.manifest import Manifest
 from ctrgate.errors import ArtifactError
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.rawfile import UNREADABLE
+from ctrgate.folders import ENCODER
 
-__all__ = ["ENCODER", "GOLDEN", "RANKED", "TOP_K", "Interface", "needed_packages", "probability_columns", "read_golden"]
+__all__ = ["GOLDEN", "RANKED", "TOP_K", "Interface", "needed_packages", "probability_columns", "read_golden"]
 
-ENCODER, GOLDEN = "encoder", "golden/rows.parquet"
+GOLDEN = "golden/rows.parquet"
 RANKED = ("row", "rank", "item", "score")
 """What a model that ranks items gives, several rows for each."""
 TOP_K = 10

@@ -18,14 +18,14 @@ from ctrgate.artifact.parity import Parity
 from ctrgate.config import dump, settings
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.files import checksum
+from ctrgate.folders import MANIFEST, is_prepared
 from ctrgate.ranges import Positive
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "Manifest", "Origin", "PartFile", "TableSize", "identity"]
+__all__ = ["FORMAT_VERSION", "Manifest", "Origin", "PartFile", "TableSize", "identity"]
 
 FORMAT_VERSION = 5
 # 3 has no logit_shifts and no calibration, 4 no other rows than float32 and no forms: they score as they always did.
 _READS = (3, 4, FORMAT_VERSION)
-MANIFEST = "manifest.json"
 
 
 @settings
@@ -152,6 +152,8 @@ class Manifest:
                 manifest = TypeAdapter(cls).validate_python(values)
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
             raise ArtifactError(f"{path} is damaged: {error}; export the run again") from error
+        if version not in _READS and is_prepared(folder):
+            raise ConfigError(f"{folder} holds prepared rows, no artifact; name the folder that ctrgate export wrote")
         if version not in _READS:
             raise ArtifactError(
                 f"{path} has format {version!r}, this version reads {', '.join(map(str, _READS))}; "

@@ -60,7 +60,7 @@ def shrink(
         lookups: Which tell the vocabulary that each table belongs to, by their columns.
         factors: By vocabulary ``(V,)``, zero for what is dropped.
     """
-    read = layout.vocabularies()
+    read = layout.id_tables()
     vocabulary_of = {lookup.table: read[lookup.column] for lookup in lookups}
     dropped = {
         name: [row for row in (of == 0).nonzero().flatten().tolist() if row >= FIRST_VALUE_ID]

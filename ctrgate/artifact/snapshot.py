@@ -119,7 +119,7 @@ class Snapshot:
                 if name.removesuffix(":missing") not in constant:
                     parts.setdefault(name, []).append(values)
         columns = {name: np.concatenate(of) for name, of in parts.items()}
-        tables = layout.vocabularies()
+        tables = layout.id_tables()
         bins = {
             name: _id_bins(values, missing=_missing(encoder.tables[tables[name]]))
             if name in tables
@@ -148,7 +148,7 @@ class Snapshot:
         """
         path = folder / SNAPSHOT
         found = read_part(path, cls, version=_FORMAT_VERSION)
-        tables = layout.vocabularies()
+        tables = layout.id_tables()
         for name, column in found.columns.items():
             num_rows = layout.tables[tables[name]] if name in tables else 0
             if isinstance(column.bins, IdBins) and not all(0 <= row < num_rows for row in column.bins.ids):
@@ -168,7 +168,7 @@ class Counter:
         self._bins, self._layout, self._places = dict(bins), layout, dict[str, NDArray[np.uint8]]()
         for name, of in bins.items():
             if isinstance(of, IdBins):
-                places = np.full(layout.tables[layout.vocabularies()[name]], len(of.ids), dtype=np.uint8)
+                places = np.full(layout.tables[layout.id_tables()[name]], len(of.ids), dtype=np.uint8)
                 places[list(of.ids)] = np.arange(len(of.ids))
                 self._places[name] = places
 

@@ -15,18 +15,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ctrgate.artifact.calibration import Calibration
-from ctrgate.artifact.interface import ENCODER, GOLDEN
+from ctrgate.artifact.interface import GOLDEN
 from ctrgate.artifact.manifest import Manifest, Origin, TableSize
 from ctrgate.config import dump
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
+from ctrgate.folders import ENCODER, NETWORK
 from ctrgate.models.next_item import Items
 from ctrgate.models.registry import ModelConfig
 from ctrgate.models.tables import TablesConfig
 
-__all__ = ["LOGITS", "NETWORK", "TABLES", "WEIGHTS", "Trained", "write"]
+__all__ = ["LOGITS", "TABLES", "WEIGHTS", "Trained", "write"]
 
-NETWORK, WEIGHTS = "network.json", "network.safetensors"
+WEIGHTS = "network.safetensors"
 TABLES, LOGITS = "tables.safetensors", "golden/logits.safetensors"
 
 
@@ -92,7 +93,7 @@ def write(
         folder,
         model=trained.model.name,
         encoder=trained.encoder.hash,
-        labels=trained.layout.labels,
+        labels=() if trained.items else trained.layout.labels,
         origin=origin,
         tolerance=tolerance,
         tables=tables,

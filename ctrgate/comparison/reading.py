@@ -18,6 +18,7 @@ from ctrgate.config import load, settings
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.files import checksum
+from ctrgate.folders import is_artifact
 from ctrgate.progress import console
 
 __all__ = ["kind_of", "read_side"]
@@ -46,7 +47,7 @@ def kind_of(place: Path, *, setting: str) -> Kind:
         return "predictions"
     if (place / "config.yaml").is_file():
         return "run"
-    if (place / "manifest.json").is_file() and (place / "network.json").is_file():
+    if is_artifact(place):
         return "artifact"
     found = "holds neither a run nor an artifact" if place.is_dir() else "does not exist"
     raise ConfigError(

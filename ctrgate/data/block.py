@@ -93,7 +93,7 @@ class Block:
         Raises:
             DataError: Naming the column, the id and the place.
         """
-        for column, table in self.layout.vocabularies().items():
+        for column, table in self.layout.id_tables().items():
             num_rows = self.layout.tables[table]
             flat = column in self.flat
             values = self.flat[column] if flat else self.jagged[column].values

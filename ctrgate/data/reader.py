@@ -143,9 +143,10 @@ class Reader:
 
     def _read(self, group: _RowGroup) -> Block:
         file = _open(group.path)
-        present = [name for name in self._columns if name in file.schema_arrow.names]
+        if absent := [name for name in self._columns if name not in file.schema_arrow.names]:
+            raise DataError(f"{group.path} lacks the columns {absent}; the file was changed, prepare the data again")
         try:
-            table = file.read_row_group(group.index, columns=present)
+            table = file.read_row_group(group.index, columns=self._columns)
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{group.path}: row group {group.index} is damaged ({error}); prepare the data again"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ctrgate.artifact.bundle import Artifact, seal
-from ctrgate.artifact.interchange import check_installed, write_onnx
-from ctrgate.artifact.manifest import MANIFEST, identity
+from ctrgate.artifact.interchange import ONNX, check_installed, write_onnx
+from ctrgate.artifact.manifest import identity
 from ctrgate.artifact.settings import ExportSettings
 from ctrgate.config import dump
 from ctrgate.errors import ConfigError
@@ -17,6 +17,7 @@ from ctrgate.exporting.checkpoint import step_of
 from ctrgate.exporting.proof import in_forms, prove, snapshot_of
 from ctrgate.exporting.trained import write_trained
 from ctrgate.files import atomic_folder, writing
+from ctrgate.folders import is_artifact
 from ctrgate.progress import console
 from ctrgate.tracking import DATA, TrackingConfig, open_tracker, place_of
 from ctrgate.training.objective import NextItemConfig
@@ -59,7 +60,7 @@ def carry_out(export: ExportSettings, *, name: str, runs: str, tracking: Trackin
         seal(temporary, artifact, forms=forms, snapshot=snapshot)
         differences = {"golden": forms["fp32"].golden, forms["fp32"].split: forms["fp32"].largest}
         if export.onnx:
-            with atomic_folder(into.with_name(f"{into.name}_onnx")) as beside:
+            with atomic_folder(_beside(into)) as beside:
                 named, limit = identity(temporary), export.tolerance.onnx
                 differences["onnx"] = write_onnx(beside, artifact, identity=named, tolerance=limit)
     after = identity(into)
@@ -85,9 +86,16 @@ def _place(export: ExportSettings, restored: Restored, *, folder: RunFolder) -> 
             f"export.calibrate.method: {folder.path.name} ranks items and gives no probabilities; use none"
         )
     into = Path(export.into or folder.path / "artifact")
-    if into.exists() and not (into / MANIFEST).is_file():
+    if into.exists() and not is_artifact(into):
         raise ConfigError(f"{into} is there and holds no artifact; set export.into to another place")
+    if export.onnx and _beside(into).exists() and not (_beside(into) / ONNX).is_file():
+        raise ConfigError(f"{_beside(into)} is there and holds no network as ONNX; set export.into to another place")
     return into
+
+
+def _beside(into: Path) -> Path:
+    """Where the network goes as ONNX."""
+    return into.with_name(f"{into.name}_onnx")
 
 
 def _told(into: Path, artifact: Artifact, restored: Restored, *, differences: Mapping[str, float]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.columns import entries
 from ctrgate.features.kinds.registry import Feature
 from ctrgate.features.kinds.sequence import is_logged
+from ctrgate.features.rawfile import ROW
 
 __all__ = ["check_columns", "check_values"]
 
@@ -61,7 +62,6 @@ def check_values(
     lazy: pl.LazyFrame,
     *,
     source: str,
-    first: int = 0,
     scoring: bool = False,
     log: bool = False,
 ) -> None:
@@ -71,9 +71,8 @@ def check_values(
 
     Args:
         features: The features.
-        lazy: The rows.
+        lazy: The rows, with their numbers in the column ``ROW`` if they are not a whole table.
         source: Their file, for messages.
-        first: The number of the first of them.
         scoring: As in ``check_columns``.
         log: As in ``check_columns``.
 
@@ -85,22 +84,25 @@ def check_values(
     if not tests:
         return
     flags = [test.fill_null(False).alias(str(place)) for place, (_, test) in enumerate(tests)]
-    marked = lazy.select(flags).with_row_index("row", offset=first).filter(pl.any_horizontal(pl.exclude("row"))).head(1)
+    numbered = lazy if ROW in schema else lazy.with_row_index(ROW)
+    marked = numbered.select(ROW, *flags).filter(pl.any_horizontal(pl.exclude(ROW))).head(1)
     found = marked.collect(engine="streaming")
     if found.height:
         faults = [message for place, (message, _) in enumerate(tests) if found[str(place)].item()]
-        raise DataError(f"{source}, row {found['row'].item()} (counted from 0): {'; '.join(faults)}")
+        raise DataError(f"{source}, row {found[ROW].item()} (counted from 0): {'; '.join(faults)}")
 
 
 def _tests(feature: Feature, schema: pl.Schema, *, scoring: bool, log: bool) -> Iterator[tuple[str, pl.Expr]]:
     """What can be wrong in a row: a message, and the expression that is true where it is wrong."""
     name, read = feature.name, feature.raw_columns(scoring=scoring, log=log)
-    for column in dict.fromkeys(raw.column for raw in read):
-        kind = schema[column]
+    for raw in {raw.column: raw for raw in read}.values():
+        column, kind = raw.column, schema[raw.column]
         if kind.is_float():
             yield f"{name}: {column!r} is infinite; mend it or leave it empty", pl.col(column).is_infinite()
         elif isinstance(kind, pl.List | pl.Array) and kind.inner.is_float():
-            infinite = pl.col(column).cast(pl.List(kind.inner)).list.eval(pl.element().is_infinite().fill_null(False))
+            # what is not scaled goes on as float32
+            held = pl.Float32 if raw.holds == "number" and not raw.scaling else kind.inner
+            infinite = pl.col(column).cast(pl.List(held)).list.eval(pl.element().is_infinite().fill_null(False))
             yield f"{name}: {column!r} has an infinite entry; mend it or leave it empty", infinite.list.any()
     for raw in read:
         if raw.width:

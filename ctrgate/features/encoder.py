@@ -19,19 +19,18 @@ from ctrgate.errors import ArtifactError, ConfigError, DataError, SchemaError
 from ctrgate.features.checks import check_columns
 from ctrgate.features.columns import Key, Number
 from ctrgate.features.kinds.registry import Feature, Features, table_encodings
-from ctrgate.features.layout import Field, SequenceGroup, vocabularies
+from ctrgate.features.layout import Field, SequenceGroup, id_tables
 from ctrgate.features.learnt import boundaries_of, check_constants, scalings_of
-from ctrgate.features.observe import observe
-from ctrgate.features.partial import Partial, agreed, features_json, merge
+from ctrgate.features.partial import Partial, features_json, merge
 from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.features.statistics import Scaling
 from ctrgate.features.tables import Table, decode, fit_table, from_json, to_json
 from ctrgate.features.vocabulary import Vocabulary
 from ctrgate.files import atomic_folder
 
-__all__ = ["FORMAT_VERSION", "Encoder", "merge", "observe"]
+__all__ = ["Encoder"]
 
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 _FILE = "encoder.json"
 
 
@@ -48,6 +47,7 @@ class Encoder:
 
     Example:
         >>> from ctrgate.features.kinds.categorical import Categorical
+        >>> from ctrgate.features.observe import observe
         >>> rows = pl.LazyFrame({"user": ["b", "a", "b"]})
         >>> encoder = Encoder.fit([Categorical(name="user")], [observe([Categorical(name="user")], rows)])
         >>> encoder.transform(pl.LazyFrame({"user": ["a", "b", "c"]})).collect()["user"].to_list()
@@ -90,15 +90,22 @@ class Encoder:
         tables = {}
         for name, encoding in table_encodings(features).items():
             known = previous.tables[name] if previous else None
-            type = agreed(known.type if known else "", seen.types[name], what=f"the table {name}")
+            type = seen.types[name] or (known.type if known else "")
+            if known is not None and known.type not in ("", type):
+                words = {"int": "integers", "string": "text"}
+                raise SchemaError(
+                    f"the table {name} has learnt {words[known.type]}, but these files hold {words[type]}; convert the "
+                    "column, or fit an encoder of its own without prepare.previous"
+                )
             counts = seen.counts[name]
             tables[name] = fit_table(name, encoding=encoding, type=type, counts=counts, fit=number, previous=known)
-        check_constants(features, tables)
+        boundaries = previous.boundaries if previous else boundaries_of(features, seen)
+        check_constants(features, tables, boundaries=boundaries)
         return cls(
             features=tuple(features),
             tables=tables,
             scalings=previous.scalings if previous else scalings_of(features, seen),
-            boundaries=previous.boundaries if previous else boundaries_of(features, seen),
+            boundaries=boundaries,
             fits=number + 1,
         )
 
@@ -106,8 +113,8 @@ class Encoder:
         """The encoded columns of some rows, in the rows' order and without nulls.
 
         Ids are int64, numbers float32, bags and sequences lists of these, vectors fixed-size lists of float32; see
-        ``ctrgate.features.layout``. Values are checked by ``check_values``, not here: infinities become the greatest
-        float32.
+        ``ctrgate.features.layout``. Values are checked by ``check_values``, not here: infinite numbers that are scaled
+        become the greatest float32.
 
         Args:
             lazy: Raw rows.
@@ -189,9 +196,9 @@ class Encoder:
         """
         path = Path(folder) / _FILE
         values = _read_json(path)
-        if values.get("format_version") != FORMAT_VERSION:
+        if values.get("format_version") != _FORMAT_VERSION:
             raise ArtifactError(
-                f"{path} has format {values.get('format_version')!r}, this ctrgate reads {FORMAT_VERSION}; "
+                f"{path} has format {values.get('format_version')!r}, this ctrgate reads {_FORMAT_VERSION}; "
                 "prepare the dataset again, or use the ctrgate that wrote it"
             )
         try:
@@ -219,7 +226,7 @@ class Encoder:
             for name, table in self.tables.items()
         ]
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": _FORMAT_VERSION,
             "fits": self.fits,
             "features": features_json(self.features),
             "tables": tables,
@@ -255,7 +262,7 @@ class Encoder:
     def _tables_read(self) -> dict[str, str]:
         """The table of every encoded column of ids."""
         fields, groups, _ = self.layout_parts()
-        return vocabularies(fields, groups)
+        return id_tables(fields, groups)
 
 
 def _vocabulary_file(number: int) -> str:

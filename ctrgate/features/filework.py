@@ -12,13 +12,15 @@ import polars as pl
 
 from ctrgate.features.checks import check_values
 from ctrgate.features.dataset import DatasetConfig
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.observe import observe
 from ctrgate.features.partial import Partial
 from ctrgate.features.parts import ROW_GROUP, PartWriter
 from ctrgate.features.prepared import Part
 from ctrgate.features.roles import SPLIT, Count, count_rows, role_columns
 from ctrgate.features.sources import SPLITS, Source, SplitName, open_sources
 from ctrgate.features.splits import assign
+from ctrgate.folders import ENCODER
 
 __all__ = ["Each", "Encoding", "Files", "Task", "counted", "here", "observed"]
 
@@ -109,8 +111,7 @@ class Encoding:
 
     def __call__(self, files: Files, number: int, advance: Advance) -> dict[SplitName, list[Part]]:
         """The parts of each split; the file is read once."""
-        of = files.sources[number].number
-        writers = {split: PartWriter(Path(self.folder), split=split, number=of) for split in SPLITS}
+        writers = {split: PartWriter(Path(self.folder), split=split, number=number) for split in SPLITS}
         for rows in self._encoded(files, number):
             for split, writer in writers.items():
                 writer.append(rows.filter(pl.col(SPLIT) == split).drop(SPLIT))
@@ -125,7 +126,7 @@ class Encoding:
         added = self.built[number] if self.built else ()
         roles = role_columns(files.dataset, source.schema)
         keep = [*(column.meta.output_name() for column in roles), SPLIT]
-        encoder = files.encoder(str(Path(self.folder) / "encoder"))
+        encoder = files.encoder(str(Path(self.folder) / ENCODER))
 
         def encode(rows: pl.LazyFrame) -> pl.LazyFrame:
             return encoder.transform(rows.with_columns(*roles, *added), keep=keep)

@@ -50,10 +50,10 @@ def hash_column(values: pl.Series, *, seed: int) -> pl.Series:
     return pl.Series(values.name, hashes, dtype=pl.UInt64).gather(places)
 
 
-def hash_text(text: str, *, seed: int = 0) -> int:
+def hash_text(text: str) -> int:
     """XXH64 of one string."""
     data = np.frombuffer(text.encode(), dtype=np.uint8).reshape(1, -1)
-    return int(hash_bytes(data, seed=seed)[0])
+    return int(hash_bytes(data, seed=0)[0])
 
 
 def hash_bytes(rows: NDArray[np.uint8], *, seed: int) -> _Words:

@@ -28,7 +28,7 @@ class Field:
         name: The feature's name and, in encoded files, its column.
         kind: ``id`` (int64, exactly one), ``bag`` (list of int64), ``weighted_bag`` (with a list of float32 weights
             beside it), ``number`` (float32) or ``vector`` (fixed-size list of float32).
-        table: The vocabulary it reads; fields may share one. Empty for numbers and vectors.
+        table: The table it reads, before a network has its own; fields may share one. Empty for numbers and vectors.
         pooling: For bags.
         width: For vectors.
     """
@@ -58,8 +58,8 @@ class SequenceGroup:
     max_length: int
 
 
-def vocabularies(fields: Iterable[Field], sequences: Iterable[SequenceGroup]) -> dict[str, str]:
-    """The vocabulary of every column of ids, in their order."""
+def id_tables(fields: Iterable[Field], sequences: Iterable[SequenceGroup]) -> dict[str, str]:
+    """The table of every column of ids, in their order."""
     read = {field.name: field.table for field in fields if field.table}
     return read | {each.column: each.table for group in sequences for each in group.members if each.table}
 
@@ -71,7 +71,7 @@ class Layout:
     Args:
         fields: In the schema's order.
         sequences: In the schema's order.
-        tables: Rows per vocabulary, padding (0) and unknown (1) included.
+        tables: Rows per table, padding (0) and unknown (1) included.
         labels: Names, in order; the column of each is ``label:NAME``.
         roles: The other roles' encoded columns, by role; ``segment`` and ``key`` may have several.
     """
@@ -87,16 +87,9 @@ class Layout:
         """The number fields, in the order of ``Batch.numbers``."""
         return tuple(field.name for field in self.fields if field.kind == "number")
 
-    def field(self, name: str) -> Field:
-        """One field by name; KeyError if there is none."""
-        for field in self.fields:
-            if field.name == name:
-                return field
-        raise KeyError(name)
-
-    def vocabularies(self) -> dict[str, str]:
-        """The vocabulary of every column of ids."""
-        return vocabularies(self.fields, self.sequences)
+    def id_tables(self) -> dict[str, str]:
+        """The table of every column of ids."""
+        return id_tables(self.fields, self.sequences)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

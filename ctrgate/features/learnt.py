@@ -7,32 +7,32 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from ctrgate.errors import ConfigError
-from ctrgate.features.kinds.categorical import Categorical
 from ctrgate.features.kinds.registry import Feature
 from ctrgate.features.partial import Partial
 from ctrgate.features.statistics import Scaling, quantiles, total
 from ctrgate.features.tables import Table
-from ctrgate.features.vocabulary import Vocabulary
+from ctrgate.row_ids import UNKNOWN_ID
 
 __all__ = ["boundaries_of", "check_constants", "scalings_of"]
 
 
-def check_constants(features: Sequence[Feature], tables: Mapping[str, Table]) -> None:
+def check_constants(
+    features: Sequence[Feature], tables: Mapping[str, Table], *, boundaries: Mapping[str, Sequence[float]]
+) -> None:
     """Refuse a value for scoring that was never learnt and so would silently read the unknown row.
 
     Raises:
         ConfigError: Naming the feature and the value.
     """
     for feature in features:
-        if isinstance(feature, Categorical) and feature.when_scoring is not None:
-            table, text = tables[feature.table], isinstance(feature.when_scoring, str)
-            fits = table.type == ("string" if text else "int")
-            if isinstance(table, Vocabulary):
-                rows = table.entries.filter(pl.col("value") == str(feature.when_scoring), ~pl.col("retired"))
-                fits = fits and rows["id"].drop_nulls().len() > 0
-            if not fits:
-                value = feature.when_scoring
-                raise ConfigError(f"{feature.name}: no train row taught the value when_scoring {value!r}")
+        constant = getattr(feature, "when_scoring", None)
+        if constant is None:
+            continue
+        for key in feature.keys(pl.Schema(), boundaries=boundaries.get(feature.name, ()), scoring=True):
+            table = tables[key.table]
+            learnt = key.type == table.type and pl.select(table.ids(key.values, missing="zero")).item() != UNKNOWN_ID
+            if not learnt:
+                raise ConfigError(f"{feature.name}: no train row taught the value when_scoring {constant!r}")
 
 
 def scalings_of(features: Sequence[Feature], seen: Partial) -> dict[str, Scaling]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pydantic import TypeAdapter
 
-from ctrgate.errors import ArtifactError, ConfigError, SchemaError
+from ctrgate.errors import ConfigError, SchemaError
 from ctrgate.features.additions import without_additions
 from ctrgate.features.columns import KeyType
 from ctrgate.features.kinds.registry import Feature, Features
 from ctrgate.features.statistics import Moments
-from ctrgate.files import atomic_folder
 
 __all__ = ["Partial", "agreed", "features_json", "merge", "summed"]
 
@@ -46,49 +43,6 @@ class Partial:
     counts: dict[str, pl.DataFrame]
     moments: dict[str, tuple[Moments, ...]]
     sketches: dict[str, pl.DataFrame]
-
-    def save(self, folder: str | Path) -> None:
-        """Write it to a folder, as JSON and Arrow files."""
-        frames = [*self.counts.values(), *self.sketches.values()]
-        moments = {
-            name: [[part.count, part.mean, part.squares, part.low, part.high] for part in parts]
-            for name, parts in self.moments.items()
-        }
-        values = {
-            "features": self.features,
-            "num_rows": self.num_rows,
-            "types": self.types,
-            "counts": list(self.counts),
-            "moments": moments,
-            "sketches": list(self.sketches),
-        }
-        with atomic_folder(folder) as temporary:
-            for number, frame in enumerate(frames):
-                frame.write_ipc(temporary / f"{number:04}.arrow")
-            (temporary / "partial.json").write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Partial:
-        """Read what ``save`` wrote.
-
-        Raises:
-            ArtifactError: Where a file is missing or damaged.
-        """
-        try:
-            values = json.loads((Path(folder) / "partial.json").read_text(encoding="utf-8"))
-            names = [*values["counts"], *values["sketches"]]
-            frames = [pl.read_ipc(Path(folder) / f"{number:04}.arrow") for number in range(len(names))]
-            split = len(values["counts"])
-            return cls(
-                features=values["features"],
-                num_rows=values["num_rows"],
-                types=values["types"],
-                counts=dict(zip(names[:split], frames[:split], strict=True)),
-                moments={name: tuple(Moments(*part) for part in parts) for name, parts in values["moments"].items()},
-                sketches=dict(zip(names[split:], frames[split:], strict=True)),
-            )
-        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(f"{folder} holds no whole statistics of a file: {error}; gather them anew") from error
 
 
 def merge(partials: Iterable[Partial]) -> Partial:

@@ -18,10 +18,10 @@ from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
 from ctrgate.features.sources import SplitName
 from ctrgate.files import write_json
+from ctrgate.folders import ENCODER, MANIFEST, is_artifact
 
 __all__ = [
     "FORMAT_VERSION",
-    "MANIFEST",
     "Manifest",
     "Part",
     "PrepareSettings",
@@ -32,9 +32,6 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-_NETWORK = "network.json"
-"""A file that artifacts have."""
 
 
 @settings
@@ -182,7 +179,7 @@ class Prepared:
     @property
     def encoder_folder(self) -> Path:
         """Where the encoder lies."""
-        return self.folder / "encoder"
+        return self.folder / ENCODER
 
     def files(self, split: SplitName) -> list[Path]:
         """The parts of a split in the order of its rows; none where the dataset has no such split."""
@@ -205,8 +202,8 @@ def grown_from(folder: Path) -> tuple[Encoder, tuple[str, ...]]:
     """
     if not folder.is_dir():
         raise ConfigError(f"prepare.previous: {folder} does not exist; name a prepared folder or an artifact")
-    encoder = Encoder.load(folder / "encoder")
-    if (folder / _NETWORK).is_file():
+    encoder = Encoder.load(folder / ENCODER)
+    if is_artifact(folder):
         compact, _ = encoder.compact()
         return compact, (compact.hash,)
     manifest = Manifest.read(folder)

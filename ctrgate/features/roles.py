@@ -17,6 +17,7 @@ from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import Source, SplitName
 
 __all__ = [
+    "SPLIT",
     "Count",
     "check_roles",
     "check_sources",
@@ -235,6 +236,9 @@ def _faults(dataset: DatasetConfig, schema: pl.Schema) -> Iterator[tuple[str, st
     for role in ("group", "timestamp", "order"):
         if name := getattr(roles, role):
             yield name, f"every row needs the {role} that dataset.roles declares", pl.col(name).is_null()
+            if schema[name] in (pl.UInt64, pl.Int128):
+                says = f"integers of the {role} must be below 2^63; shift them, or let text name a group"
+                yield name, says, pl.col(name).cast(pl.Int64, strict=False).is_null() & pl.col(name).is_not_null()
 
 
 def _hash63(values: pl.Series) -> pl.Series:

@@ -147,16 +147,17 @@ class RawReader:
         return _open(file, joins=self._joins, number=number, skip_present=True)
 
 
-def check_agreement(sources: Sequence[Source], columns: Iterable[str]) -> None:
-    """See that no column is text in one file and numbers in another.
+def check_agreement(dataset: DatasetConfig, sources: Sequence[Source]) -> None:
+    """See that no column of a feature, the group or a key is text in one file and numbers in another.
 
     Raises:
         SchemaError: Naming the column and two files that differ.
     """
-    for column in dict.fromkeys(columns):
+    read = [column for feature in dataset.features for column in feature.columns_read(log=True)]
+    for column in dict.fromkeys([*read, *filter(None, [dataset.roles.group]), *dataset.roles.keys]):
         first: Source | None = None
         for source in sources:
-            kind = held_type(source.schema[column])
+            kind = held_type(source.schema.get(column, pl.Null()))
             if kind == pl.Null:
                 continue
             first = first or source

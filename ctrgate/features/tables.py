@@ -41,10 +41,6 @@ class _FixedTable(ABC):
         ids = (self._places(values) + FIRST_VALUE_ID).fill_null(UNKNOWN_ID)
         return pl.when(values.is_null()).then(row).otherwise(ids)
 
-    def digest(self) -> str:
-        """All that it holds, as text."""
-        return repr(self)
-
     @abstractmethod
     def _places(self, values: pl.Expr) -> pl.Expr:
         """Places from 0 for values that have one, null for others."""

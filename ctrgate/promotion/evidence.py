@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ctrgate.artifact.manifest import MANIFEST, identity
+from ctrgate.artifact.manifest import identity
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.files import checksum
+from ctrgate.folders import is_artifact
 from ctrgate.promotion.rules import Judged, Rules, judge, judge_alone
 
 __all__ = ["Candidate", "Comparison", "Evaluation", "read_comparison", "read_evaluation"]
@@ -41,7 +42,7 @@ class Candidate:
         if side["kind"] != "run" or Path(side["place"]).resolve() != self.run.resolve():
             return False
         own = self.run / "artifact"
-        unchanged = not (own / MANIFEST).is_file() or identity(own) == self.identity
+        unchanged = not is_artifact(own) or identity(own) == self.identity
         return bool(side["step"] == self.step) and unchanged
 
 

@@ -27,7 +27,7 @@ def item_names(artifact: Artifact) -> pl.Series:
     return pl.Series() if items is None else artifact.encoder.decode(items.target, pl.Series(range(items.num_rows)))
 
 
-def scores(artifact: Artifact, batch: Batch | None, *, first: int = 0) -> list[pl.Series]:
+def scores(artifact: Artifact, batch: Batch | None, *, first: int) -> list[pl.Series]:
     """``score``, ``logit`` and, where it has a calibration, ``calibrated`` of each label; of no rows, they are empty.
 
     Args:
@@ -54,7 +54,7 @@ def scores(artifact: Artifact, batch: Batch | None, *, first: int = 0) -> list[p
 
 
 def ranked(
-    artifact: Artifact, batch: Batch | None, keys: pl.DataFrame, *, names: pl.Series, top_k: int, first: int = 0
+    artifact: Artifact, batch: Batch | None, keys: pl.DataFrame, *, names: pl.Series, top_k: int, first: int
 ) -> pl.DataFrame:
     """The best items of each row, one below the other, with the row's keys; ``names`` are ``item_names``.
 
@@ -81,5 +81,5 @@ def _check(found: NDArray[np.float32], *, first: int) -> None:
     if wrong.any():
         raise DataError(
             f"row {first + int(wrong.argmax())} (counted from 0) has a score that is no number, as one of its values "
-            "is too large for float32 once it is scaled; correct it, or leave the row out"
+            "is too large for float32; correct it, or leave the row out"
         )

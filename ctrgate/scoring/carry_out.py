@@ -128,7 +128,8 @@ def _other(into: Path, found: str) -> ConfigError:
 
 def _result(into: Path, success: Mapping[str, Any], *, seconds: float | None) -> dict[str, Any]:
     rows, skipped = success["rows"], success["skipped"]
-    rate = None if seconds is None else rows / max(seconds, 1e-9)
+    read = sum(file["rows"] for file in success["files"])  # a model that ranks writes several for each
+    rate = None if seconds is None else read / max(seconds, 1e-9)
     if rate is not None:
         console.print(f"{into}: {rows:,} rows of {len(success['files'])} files, {rate:,.0f} rows/s")
     if skipped:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctrgate.artifact.manifest import MANIFEST, identity
+from ctrgate.artifact.manifest import identity
 from ctrgate.errors import ConfigError
+from ctrgate.folders import is_artifact
 from ctrgate.tracking import DATA, TrackingConfig
 
 __all__ = ["Model", "resolve"]
@@ -59,7 +60,7 @@ def resolve(
     number = int(written["version"]) if written["version"] else None
     if pinned is not None and pinned.get("reference") == reference:
         number, folder = int(pinned["version"]), Path(pinned["folder"])
-        if not verify and (folder / MANIFEST).is_file() and identity(folder) == pinned["identity"]:
+        if not verify and is_artifact(folder) and identity(folder) == pinned["identity"]:
             return Model(folder=folder, reference=reference, name=written["name"], version=number)
     return _registered(reference, name=written["name"], alias=written["alias"], number=number, tracking=tracking)
 
@@ -77,7 +78,7 @@ def _registered(reference: str, *, name: str, alias: str | None, number: int | N
             number = aliases[alias]
         version = registry.version(number)
     folder = Path(version.artifact)
-    if not (folder / MANIFEST).is_file():
+    if not is_artifact(folder):
         raise ConfigError(
             f"score.model: version {number} of {name} is not on this machine (looked in {folder}); copy its artifact "
             f"here from {version.source}/{DATA} and name the folder"

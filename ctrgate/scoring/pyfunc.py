@@ -40,7 +40,7 @@ class PyfuncModel:
     def __init__(self, artifact: Artifact) -> None:
         self._artifact, self._names = artifact, item_names(artifact)
         read = [raw for each in artifact.encoder.features for raw in each.raw_columns(scoring=True)]
-        categories = {raw.column for raw in read if raw.holds != "number" and not raw.is_list}
+        categories = {raw.column for raw in read if raw.holds == "category" and not raw.is_list}
         self._columns = {raw.column: raw.column in categories for raw in read}
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -62,15 +62,21 @@ class PyfuncModel:
         check_columns(artifact.encoder.features, rows.schema, source=_SOURCE, scoring=True)
         check_values(artifact.encoder.features, rows.lazy(), source=_SOURCE, scoring=True)
         encoded = artifact.encoder.transform(rows.lazy().with_row_index("row:place"), keep=["row:place"], scoring=True)
-        pieces = list(self._pieces(encoded.collect()))
+        pieces = self._pieces(encoded.collect())
         if artifact.items is not None:
-            keys = [rows.select(row=pl.col("row:place").cast(pl.Int64)) for rows in pieces]
             found = [
-                ranked(artifact, self._batch(rows), of, names=self._names, top_k=top_k)
-                for rows, of in zip(pieces, keys, strict=True)
+                ranked(
+                    artifact,
+                    self._batch(rows),
+                    rows.select(row=pl.col("row:place").cast(pl.Int64)),
+                    names=self._names,
+                    top_k=top_k,
+                    first=first,
+                )
+                for first, rows in pieces
             ]
             return pl.concat(found).to_pandas()
-        answers = pl.concat([pl.DataFrame(scores(artifact, self._batch(rows))) for rows in pieces])
+        answers = pl.concat(pl.DataFrame(scores(artifact, self._batch(rows), first=first)) for first, rows in pieces)
         calibrated = artifact.calibration is not None
         told = answers.select(probability_columns(artifact.layout.labels, calibrated=calibrated))
         return told.to_pandas().set_index(frame.index)
@@ -78,10 +84,10 @@ class PyfuncModel:
     def _batch(self, encoded: pl.DataFrame) -> Batch | None:
         return to_batch(encoded, layout=self._artifact.layout) if encoded.height else None
 
-    def _pieces(self, encoded: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """The batches; one without rows where there are none."""
+    def _pieces(self, encoded: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The batches, each with the number of its first row; one without rows where there are none."""
         size = rows_at_once(self._artifact, ScoreSettings.batch_rows)
-        yield from (encoded.slice(start, size) for start in range(0, max(1, encoded.height), size))
+        yield from ((start, encoded.slice(start, size)) for start in range(0, max(1, encoded.height), size))
 
 
 def _series(name: str, values: pd.Series[Any], *, category: bool) -> pl.Series:

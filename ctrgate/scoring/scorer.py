@@ -20,7 +20,7 @@ from ctrgate.errors import ArtifactError, DataError
 from ctrgate.features.checks import check_values
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import role_column
-from ctrgate.features.rawfile import ROW, UNREADABLE
+from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import RawReader, Source
 from ctrgate.files import atomic_file, checksum
 from ctrgate.metrics.histogram import Counts, added, counts
@@ -97,6 +97,11 @@ class Scorer:
         self.order, self.artifact = order, artifact or _loaded(order)
         if self.artifact.identity != order.identity:
             raise ArtifactError(f"{order.artifact} was replaced by another model while the job ran; run it again")
+        if self.artifact.form != order.form:
+            raise ArtifactError(
+                f"this machine computes {self.artifact.form}, not the {order.form} of the job, whose parts must be of "
+                "one form; score on machines alike, or set score.form to fp32"
+            )
         self._reader = RawReader(order.dataset, encoder=self.artifact.encoder)
         snapshot = self.artifact.snapshot
         bins = {} if snapshot is None else {name: of.bins for name, of in snapshot.columns.items()}
@@ -125,8 +130,6 @@ class Scorer:
             scored = self._scored(source, first=first.start, lengths=itertools.chain(*lengths), advance=advance)
             for unit, of in zip(task, lengths, strict=True):
                 yield self._part(unit, path, itertools.islice(scored, len(of)))
-        except UNREADABLE as error:
-            raise DataError(f"{path} cannot be read: {error}; is it damaged?") from error
         finally:
             torch.set_num_threads(threads)
 
@@ -138,7 +141,7 @@ class Scorer:
         names = {role_column("key", name): name for name in keys} or {ROW: "row"}
         columns = [_key(name, source.schema).alias(role_column("key", name)) for name in keys]
         with source.reading():
-            check_values(artifact.encoder.features, source.rows, source=path, first=first, scoring=True)
+            check_values(artifact.encoder.features, source.rows, source=path, scoring=True)
             lazy = artifact.encoder.transform(source.rows.with_columns(columns), keep=list(names), scoring=True)
             pieces = lazy.collect_batches(chunk_size=self._batch_rows, maintain_order=True)
             empty = pl.DataFrame(schema=lazy.collect_schema())

@@ -161,7 +161,7 @@ def _bin_name(artifact: Artifact, name: str, column: ColumnSnapshot, place: int)
     row = bins.ids[place]
     if row < FIRST_VALUE_ID:
         return "padding" if row == PADDING_ID else "unknown"
-    if isinstance(artifact.encoder.tables[artifact.layout.vocabularies()[name]], HashTable):
+    if isinstance(artifact.encoder.tables[artifact.layout.id_tables()[name]], HashTable):
         return f"bucket {row - FIRST_VALUE_ID}"
     value = artifact.encoder.decode(name, pl.Series([row])).item()
     return "missing" if value is None else str(value)

@@ -115,7 +115,7 @@ class ValueGates(nn.Module):
         super().__init__()
         self.tables = tuple(layout.tables)
         self.gates = nn.ModuleList(config.gate(num_rows) for num_rows in layout.tables.values())
-        self._table_of = layout.vocabularies()
+        self._table_of = layout.id_tables()
 
     def forward(self, batch: Batch) -> Batch:
         """The batch with a factor for each id."""

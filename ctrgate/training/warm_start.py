@@ -13,6 +13,7 @@ from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.features.encoder import Encoder
 from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared
+from ctrgate.folders import ENCODER
 from ctrgate.lookups.shards import TableShard
 from ctrgate.models.tables import TablesConfig
 from ctrgate.training.checkpoint import load_network, optimizer_state
@@ -74,7 +75,7 @@ def _moved(folder: RunFolder, settings: RunSettings, *, known: str, prepared: Pr
     """Where rows were, by the encoder that the earlier run was trained with."""
     place = settings.prepare.folder(settings.dataset)
     try:
-        earlier = Encoder.load(place / "encoder")
+        earlier = Encoder.load(place / ENCODER)
         if earlier.hash != known:
             raise ConfigError(f"{place} was prepared anew since {folder.path} was trained")
         return moved_rows(earlier, Encoder.load(prepared.encoder_folder))
@@ -101,7 +102,7 @@ def warm_start(model: CtrModel, optimizer: Optimizer, *, warm: WarmStart, earlie
     Raises:
         ArtifactError: Where the checkpoint is damaged, or of a network or tables of another shape.
     """
-    vocabularies = layout.vocabularies()
+    vocabularies = layout.id_tables()
     of_table = {each.table: vocabularies[each.column] for each in model.lookups.lookups if each.column in vocabularies}
     saved = SavedTables(earlier.checkpoint)
     with torch.no_grad():

@@ -201,8 +201,7 @@ def _check_schemas(
                 file=str(source.path),
             )
     try:
-        present = [column for feature in dataset.features for column in feature.columns_read(log=True)]
-        check_agreement(sources, [column for column in present if all(column in one.schema for one in sources)])
+        check_agreement(dataset, sources)
     except SchemaError as error:
         _write_error(error, sources[0].path, book)
 

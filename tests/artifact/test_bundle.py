@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.forms import RowForm
 from ctrgate.artifact.rows import store
-from ctrgate.errors import ArtifactError, ConfigError, SchemaError
+from ctrgate.errors import ArtifactError, ConfigError, DataError, SchemaError
 from ctrgate.files import checksum
 
 
@@ -181,6 +182,8 @@ def test_raw_rows_in_logits_out(trained_run: Any) -> None:
     assert artifact.logits(rows[:0]).shape == (0, 2)
     with pytest.raises(SchemaError, match=r"lacks columns \['price'\]"):
         artifact.logits(rows.drop("price"))
+    with pytest.raises(DataError, match=r"row 1 .*'seen' and 'ago' differ in length"):
+        artifact.logits(pl.DataFrame(rows[:3]).with_columns(ago=pl.Series([rows["ago"][0], [0.5] * 9, rows["ago"][2]])))
 
 
 def test_loading_leaves_the_callers_randomness_alone(dense_run: Any) -> None:

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from ctrgate.artifact.golden import golden_rows
 from ctrgate.features.checks import check_columns, check_values
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds.registry import Features
+from ctrgate.features.observe import observe
 
 
 def fitted(features: list[dict[str, Any]], rows: pl.DataFrame) -> Encoder:

@@ -172,6 +172,15 @@ def test_an_id_beyond_its_table_is_named(tmp_path: Path, column: str, values: li
         list(Reader([path], layout=LAYOUT).batches(Order(batch_size=10)))
 
 
+@pytest.mark.parametrize("column", ["user", "history", "label:click"])
+def test_a_column_that_is_gone_is_named(tmp_path: Path, column: str) -> None:
+    rows = table(0, 3)
+    path = tmp_path / "part-00000.parquet"
+    pq.write_table(rows.drop_columns([column]), path)
+    with pytest.raises(DataError, match=rf"part-00000\.parquet lacks the columns \['{column}'\]"):
+        list(Reader([path], layout=LAYOUT).batches(Order(batch_size=10)))
+
+
 def test_prefetch_hands_over_items_in_order_and_the_error_at_its_place() -> None:
     def source():
         yield from range(10)

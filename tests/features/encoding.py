@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 from pydantic import TypeAdapter
 
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds.registry import Feature, Features
+from ctrgate.features.observe import observe
 
 
 def declared(*features: dict[str, Any]) -> tuple[Feature, ...]:

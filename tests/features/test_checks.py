@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.checks import check_columns, check_values
 from ctrgate.features.kinds.registry import Feature, Features
+from ctrgate.features.rawfile import ROW
 
 HISTORY = {
     "kind": "sequence",
@@ -103,6 +104,13 @@ def test_the_first_infinite_number_is_found_over_many_batches() -> None:
             "row 1 .*: x: 'x' and 'w' differ in length",
         ),
         ({"kind": "vector", "name": "x", "width": 2}, {"x": [[1.0, 2.0], [1.0]]}, "row 1 .*: x: 'x' does not hold 2"),
+        # beyond float32, as which these go on unscaled
+        ({"kind": "vector", "name": "x", "width": 1}, {"x": [[1.0], [1e39]]}, "row 1 .*: x: 'x' has an infinite entry"),
+        (
+            {"kind": "weighted_bag", "name": "x", "weights": "w"},
+            {"x": [[1]], "w": [[-1e39]]},
+            "row 0 .*: x: 'w' has an infinite entry",
+        ),
     ],
 )
 def test_rows_whose_values_cannot_be_used_are_named(
@@ -110,6 +118,12 @@ def test_rows_whose_values_cannot_be_used_are_named(
 ) -> None:
     with pytest.raises(DataError, match=message):
         check_values(declared(feature), pl.LazyFrame(rows), source="events.parquet")
+
+
+def test_a_row_is_told_by_its_number_in_the_file_also_where_others_were_left_out() -> None:
+    rows = pl.LazyFrame({"x": [1.0, 2.0, 3.0, float("inf")]}).with_row_index(ROW).filter(pl.col("x") > 2)
+    with pytest.raises(DataError, match="row 3 "):
+        check_values(declared({"kind": "numeric", "name": "x"}), rows, source="events.parquet")
 
 
 def test_good_rows_pass() -> None:

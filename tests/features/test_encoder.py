@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from ctrgate.errors import ConfigError
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
 from ctrgate.features.hashing import hash_column, hash_text
 from ctrgate.features.layout import Field, Member, SequenceGroup
+from ctrgate.features.observe import observe
 from tests.features.encoding import declared, encoded, fitted
 
 
@@ -225,6 +226,15 @@ def test_a_value_for_scoring_that_train_never_had_is_refused() -> None:
     features = declared({"kind": "categorical", "name": "position", "when_scoring": 3})
     with pytest.raises(ConfigError, match="position: no train row taught the value when_scoring 3"):
         fitted(features, pl.DataFrame({"position": [1, 2]}))
+    ids = {"kind": "identity", "num_values": 10}
+    place = {"kind": "categorical", "name": "position", "encoding": ids}
+    fitted(declared(place | {"when_scoring": 9}), pl.DataFrame({"position": [1, 2]}))
+    with pytest.raises(ConfigError, match="position: no train row taught the value when_scoring 99"):
+        fitted(declared(place | {"when_scoring": 99}), pl.DataFrame({"position": [1, 2]}))
+    age = {"kind": "bucketized", "name": "age", "buckets": {"kind": "floor_log_squared"}}
+    fitted(declared(age | {"when_scoring": 30.0}), pl.DataFrame({"age": [30.5, 60.0]}))
+    with pytest.raises(ConfigError, match=r"age: no train row taught the value when_scoring 1000\.0"):
+        fitted(declared(age | {"when_scoring": 1_000.0}), pl.DataFrame({"age": [30.5, 60.0]}))
 
 
 def test_nothing_but_train_rows_is_learnt() -> None:

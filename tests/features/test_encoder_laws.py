@@ -13,8 +13,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from ctrgate.errors import ConfigError
-from ctrgate.features.encoder import Encoder, merge, observe
-from ctrgate.features.partial import Partial
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.observe import observe
+from ctrgate.features.partial import merge
 from tests.features.encoding import declared, fitted
 
 texts = st.text(alphabet="ab|\\\x00 é", max_size=3)
@@ -104,16 +105,6 @@ def test_a_new_day_never_moves_an_id(first: list[Any], second: list[Any]) -> Non
     assert new["s"].filter(known).equals(old["s"].filter(known))
     grew = zip(before.layout_parts()[2].values(), after.layout_parts()[2].values(), strict=True)
     assert all(small <= large for small, large in grew)
-
-
-@examples(max_examples=25, deadline=None)
-@given(tables)
-def test_statistics_survive_a_folder(rows: list[Any]) -> None:
-    partial = observe(ALL_KINDS, frame(rows).lazy())
-    with tempfile.TemporaryDirectory() as folder:
-        partial.save(Path(folder) / "partial")
-        loaded = Partial.load(Path(folder) / "partial")
-    assert Encoder.fit(ALL_KINDS, [loaded]).hash == Encoder.fit(ALL_KINDS, [partial]).hash
 
 
 def test_a_rare_value_is_admitted_once_enough_days_have_seen_it() -> None:

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter
 
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds.categorical import Categorical
 from ctrgate.features.kinds.registry import Features
+from ctrgate.features.observe import observe
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / os.environ.get("CTRGATE_DATA", "../shared/data")

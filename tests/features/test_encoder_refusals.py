@@ -48,6 +48,17 @@ def test_growing_from_an_encoder_of_other_features_is_refused() -> None:
         fitted(declared({"kind": "categorical", "name": "y"}), train, previous=before)
 
 
+def test_growing_with_another_type_says_what_was_learnt() -> None:
+    features = declared({"kind": "categorical", "name": "x"})
+    before = fitted(features, pl.DataFrame({"x": [1]}))
+    said = r"the table x has learnt integers, but these files hold text; .*prepare\.previous"
+    with pytest.raises(SchemaError, match=said):
+        fitted(features, pl.DataFrame({"x": ["1"]}), previous=before)
+    assert (
+        fitted(features, pl.DataFrame({"x": [None]}, schema={"x": pl.Null}), previous=before).tables["x"].type == "int"
+    )
+
+
 def test_kept_columns_must_not_be_called_like_encoded_ones() -> None:
     encoder = fitted(declared({"kind": "categorical", "name": "x"}), pl.DataFrame({"x": [1]}))
     with pytest.raises(SchemaError, match="rename them"):

@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.checks import check_columns, check_values
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds.registry import Feature, Features
+from ctrgate.features.observe import observe
 
 ITEM: dict[str, Any] = {"kind": "categorical", "name": "item"}
 SHARED = ITEM | {"share": "item"}

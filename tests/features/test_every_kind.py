@@ -13,10 +13,11 @@ import ctrgate.features.kinds
 from ctrgate.artifact.golden import golden_rows
 from ctrgate.errors import SchemaError
 from ctrgate.features.checks import check_columns, check_values
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
 from ctrgate.features.kinds.kind import Kind
 from ctrgate.features.kinds.registry import Feature, Features
-from ctrgate.features.layout import vocabularies, weights_column
+from ctrgate.features.layout import id_tables, weights_column
+from ctrgate.features.observe import observe
 from ctrgate.row_ids import FIRST_VALUE_ID
 
 ROWS = pl.DataFrame(
@@ -85,7 +86,7 @@ def test_the_encoded_columns_are_those_that_a_network_is_told_of(kind: str) -> N
     encoded = fitted(feature).transform(ROWS.lazy()).collect()
     assert encoded.columns == told
     assert all(flat(column).null_count() == 0 for column in encoded)
-    assert set(vocabularies(fields, groups).values()) == set(tables) == {table for table, _ in feature.tables()}
+    assert set(id_tables(fields, groups).values()) == set(tables) == {table for table, _ in feature.tables()}
 
 
 @every_kind
@@ -137,7 +138,7 @@ def test_an_artifacts_made_up_rows_are_such_as_it_can_read(kind: str) -> None:
     check_values(encoder.features, rows.lazy(), source="golden")
     encoded = encoder.transform(rows.lazy()).collect()
     fields, groups, _ = encoder.layout_parts()
-    for column in vocabularies(fields, groups):
+    for column in id_tables(fields, groups):
         known = flat(encoded[column]).unique() >= FIRST_VALUE_ID
         assert known.sum() >= 2, column
     assert all(flat(column).n_unique() > 1 for column in encoded)

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from pydantic import TypeAdapter
 
-from ctrgate.errors import ArtifactError, ConfigError, SchemaError
+from ctrgate.errors import ConfigError, SchemaError
 from ctrgate.features.kinds.registry import Feature, Features
 from ctrgate.features.observe import observe
-from ctrgate.features.partial import Partial, merge
+from ctrgate.features.partial import merge
 
 FEATURES: tuple[Feature, ...] = TypeAdapter(Features).validate_python(
     [
@@ -94,12 +94,3 @@ def test_statistics_of_other_features_do_not_merge() -> None:
         merge([observe(FEATURES, frame), observe(FEATURES[:2], frame)])
     with pytest.raises(ConfigError, match="no statistics"):
         merge([])
-
-
-def test_damaged_statistics_are_refused(tmp_path: Path) -> None:
-    observe(FEATURES, rows(10).lazy()).save(tmp_path / "partial")
-    (tmp_path / "partial" / "0000.arrow").write_bytes(b"")
-    with pytest.raises(ArtifactError, match="no whole statistics"):
-        Partial.load(tmp_path / "partial")
-    with pytest.raises(ArtifactError, match="no whole statistics"):
-        Partial.load(tmp_path / "nowhere")

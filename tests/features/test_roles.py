@@ -108,6 +108,17 @@ def test_a_missing_user_time_or_order_is_told_with_file_and_row(tmp_path: Path, 
         counted(tmp_path, {"y": [1, 0, 1], "c": [1, 2, None]}, roles={role: "c"})
 
 
+@pytest.mark.parametrize("role", ["group", "timestamp", "order"])
+def test_integers_that_int64_does_not_hold_are_told_with_file_and_row(tmp_path: Path, role: str) -> None:
+    values = pl.Series([1, 2**63 + 5, 2**64 - 1], dtype=pl.UInt64)
+    with pytest.raises(
+        DataError, match=rf"a\.parquet row 1 .*: c is {2**63 + 5}; integers of the {role} must be below"
+    ):
+        counted(tmp_path, {"y": [1, 0, 1], "c": values}, roles={role: "c"})
+    small = pl.Series([7, 2**63 - 1], dtype=pl.UInt64)
+    assert counted(tmp_path, {"y": [1, 0], "c": small}, roles={role: "c"})["train"].num_rows == 2
+
+
 def test_rows_and_positives_are_counted_by_label(tmp_path: Path) -> None:
     count = counted(tmp_path, {"y": [1, 0, 1], "r": [1, 5, 4]}, labels=[{"name": "y"}, {"name": "r", "at_least": 5}])
     assert count["train"].num_rows == 3

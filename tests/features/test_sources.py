@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.dataset import DatasetConfig
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.observe import observe
 from ctrgate.features.rawfile import ROW
 from ctrgate.features.sources import check_agreement, expand, open_sources, read_raw
 
@@ -224,8 +225,9 @@ def test_files_that_disagree_on_text_or_numbers_are_told(tmp_path: Path) -> None
     pl.DataFrame({"user": [1]}).write_parquet(tmp_path / "a.parquet")
     pl.DataFrame({"user": [None]}).write_parquet(tmp_path / "b.parquet")
     pl.DataFrame({"user": ["1"]}).write_parquet(tmp_path / "c.parquet")
+    config = dataset(tmp_path / "*.parquet")
     with pytest.raises(SchemaError, match=r"c\.parquet: column user holds String, but .*a\.parquet holds Int64 there"):
-        check_agreement(open_sources(dataset(tmp_path / "*.parquet")), ["user"])
+        check_agreement(config, open_sources(config))
 
 
 def test_latin_1_is_read_where_it_is_declared(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 
 from ctrgate.features.checks import check_columns
 from ctrgate.features.dataset import DatasetConfig
-from ctrgate.features.encoder import Encoder, observe
+from ctrgate.features.encoder import Encoder
+from ctrgate.features.observe import observe
 from ctrgate.features.sources import open_sources
 from ctrgate.validation.day import check_files
 from ctrgate.validation.expectations import Expectations
