@@ -15,7 +15,7 @@ from ctrgate.config import settings
 from ctrgate.errors import ArtifactError, ConfigError, DataError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.encoder import Encoder
-from ctrgate.features.filework import Each, Encoding, Files, counted, here, observed
+from ctrgate.features.filework import Each, Encoded, Files, counted, here, observed
 from ctrgate.features.histories import histories
 from ctrgate.features.kinds.sequence import is_logged
 from ctrgate.features.layout import Layout
@@ -121,7 +121,7 @@ def _prepare(
             counts = [count_rows(dataset, *of) for of in zip(files.sources, files.frames, strict=True)]
         with TemporaryDirectory(dir=folder, prefix=".log-") as scratch:
             built = histories(dataset, files.sources, scratch=Path(scratch))
-            parts = _encode(each, Encoding(folder=str(folder.resolve()), built=built), counts=counts)
+            parts = _encode(each, Encoded(folder=str(folder.resolve()), built=built), counts=counts)
     fields, sequences, tables = encoder.layout_parts()
     labels = tuple(label.name for label in dataset.labels)
     return Manifest(
@@ -187,7 +187,7 @@ def _fit(files: Files, each: Each, *, counts: Sequence[dict[SplitName, Count]], 
     return Encoder.fit(files.dataset.features, partials, previous=previous)
 
 
-def _encode(each: Each, encoding: Encoding, *, counts: Sequence[dict[SplitName, Count]]) -> dict[SplitName, list[Part]]:
+def _encode(each: Each, encoding: Encoded, *, counts: Sequence[dict[SplitName, Count]]) -> dict[SplitName, list[Part]]:
     """Write every split's parts."""
     parts: dict[SplitName, list[Part]] = {split: [] for split in SPLITS if any(split in count for count in counts)}
     with bar("encoding", total=sum(c.num_rows for count in counts for c in count.values())) as progress:

@@ -19,7 +19,7 @@ from ctrgate.features.sources import Source, SplitName, open_sources
 from ctrgate.features.splits import assign
 from ctrgate.files import atomic_file, checksum, write_json, writing
 from ctrgate.progress import console
-from ctrgate.validation.day import check_files, check_sources
+from ctrgate.validation.day import check_files, check_opened
 from ctrgate.validation.expectations import load
 from ctrgate.validation.infer import SchemaSettings
 from ctrgate.validation.report import validation_page
@@ -82,7 +82,7 @@ def run(config: Config) -> dict[str, Any]:
         checked = check_files(dataset, how.files, expectations=expectations, how=how, encoder=encoder)
     else:
         rows = _rows_of(how.split or "test", dataset)
-        checked = check_sources(dataset, rows, expectations=expectations, how=how, encoder=encoder)
+        checked = check_opened(dataset, rows, expectations=expectations, how=how, encoder=encoder)
     folder = Path(how.into or f"validation/{dataset.name}")
     values = checked.to_json() | {"expectations": {"file": place, "sha256": checksum(place)}}
     with writing(folder, setting="validate.into"):

@@ -16,7 +16,7 @@ from ctrgate.artifact.bundle import Artifact
 from ctrgate.errors import HeldBackError
 from ctrgate.metrics.stability import psi
 from ctrgate.scoring import skew
-from ctrgate.scoring.skew import _chance, _without_rare, feature_shifts, logit_shifts
+from ctrgate.scoring.skew import _chance, _without_rare, shifted_features, shifted_logits
 
 
 @pytest.fixture
@@ -90,12 +90,12 @@ def test_logits_that_have_moved_are_told_against_the_models_own(dense_run: Any) 
     artifact = Artifact.load(dense_run.artifact)
     assert artifact.snapshot is not None
     known = {label: list(of) for label, of in artifact.snapshot.logits.items()}
-    (same,) = logit_shifts(known, known)
+    (same,) = shifted_logits(known, known)
     assert (same.value, same.exceeds(0.01)) == (0.0, False)
-    (moved,) = logit_shifts(known, {"click": [0] * 20 + known["click"][:-20]})
+    (moved,) = shifted_logits(known, {"click": [0] * 20 + known["click"][:-20]})
     assert moved.exceeds(0.25)
-    assert logit_shifts(known, {"other": known["click"]}) == []
-    assert feature_shifts(artifact, {}) == []
+    assert shifted_logits(known, {"other": known["click"]}) == []
+    assert shifted_features(artifact, {}) == []
 
 
 @pytest.mark.parametrize(("num_rows", "limit"), [(12, 0.25), (60, 0.05), (600, 0.05), (60_000, 0.05)])

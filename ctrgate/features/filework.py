@@ -22,7 +22,7 @@ from ctrgate.features.sources import SPLITS, Source, SplitName, open_sources
 from ctrgate.features.splits import assign
 from ctrgate.folders import ENCODER
 
-__all__ = ["Each", "Encoding", "Files", "Task", "counted", "here", "observed"]
+__all__ = ["Each", "Encoded", "Files", "Task", "counted", "here", "observed"]
 
 _HISTORY_ROWS = 16_384
 
@@ -98,7 +98,7 @@ def observed(files: Files, number: int, advance: Advance) -> Partial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoding:
+class Encoded:
     """The task that writes a file's encoded rows.
 
     Args:

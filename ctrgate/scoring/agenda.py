@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ctrgate.errors import DataError
-from ctrgate.scoring.folder import Log
+from ctrgate.scoring.folder import WorkLog
 from ctrgate.scoring.inputs import Input
-from ctrgate.scoring.scorer import Part
+from ctrgate.scoring.scorer import ScoredPart
 from ctrgate.scoring.units import Unit, tasks
 
 __all__ = ["Agenda"]
@@ -28,7 +28,7 @@ class Agenda:
         DataError: Where the log knows a bad file that is not to be left out.
     """
 
-    def __init__(self, inputs: Sequence[Input], *, log: Log, skip: bool) -> None:
+    def __init__(self, inputs: Sequence[Input], *, log: WorkLog, skip: bool) -> None:
         if log.bad and not skip:
             raise DataError(log.bad[min(log.bad)][1])
         self._log, self._skip = log, skip
@@ -50,7 +50,7 @@ class Agenda:
                 return task
         return None
 
-    def done(self, part: Part) -> None:
+    def done(self, part: ScoredPart) -> None:
         """Note a part that lies in its place."""
         self._log.commit(part)
 

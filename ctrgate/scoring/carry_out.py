@@ -13,7 +13,7 @@ from ctrgate.files import locked, put_back, writing
 from ctrgate.metrics.histogram import Counts
 from ctrgate.progress import bar, console
 from ctrgate.scoring.agenda import Agenda
-from ctrgate.scoring.folder import Log, WorkFolder, changed_parts, recorded
+from ctrgate.scoring.folder import WorkFolder, WorkLog, changed_parts, recorded
 from ctrgate.scoring.job import Job
 from ctrgate.scoring.skew import check_skew, counts_of
 from ctrgate.scoring.workers import work
@@ -83,7 +83,7 @@ def _scored(job: Job, folder: WorkFolder, *, cluster: ClusterConfig, earlier: Co
     return whole
 
 
-def _work(job: Job, folder: Path, *, log: Log, cluster: ClusterConfig) -> None:
+def _work(job: Job, folder: Path, *, log: WorkLog, cluster: ClusterConfig) -> None:
     agenda = Agenda(job.inputs, log=log, skip=job.settings.on_bad_file == "skip")
     if log.parts:
         console.print(f"going on: {len(log.parts):,} parts are scored, {agenda.rows:,} rows are left")

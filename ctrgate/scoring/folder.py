@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 from ctrgate.config import dump
 from ctrgate.errors import ConfigError
 from ctrgate.files import checksum, replace_folder, write_json
-from ctrgate.scoring.scorer import Part
+from ctrgate.scoring.scorer import ScoredPart
 
-__all__ = ["SUCCESS", "Log", "Recorded", "WorkFolder", "changed_parts", "digest", "recorded"]
+__all__ = ["SUCCESS", "Recorded", "WorkFolder", "WorkLog", "changed_parts", "digest", "recorded"]
 
 SUCCESS = "_SUCCESS"
 _JOB, _LOG = "job.json", "log.jsonl"
@@ -124,14 +124,14 @@ class WorkFolder:
         return None if found is None else found.success
 
     @contextmanager
-    def log(self) -> Iterator[Log]:
+    def log(self) -> Iterator[WorkLog]:
         """The log of what is done; parts that are not as it says are forgotten."""
         path = self.path / _LOG
         with path.open("ab+") as file:
             file.seek(0)
             text = file.read()
             file.truncate(text.rfind(b"\n") + 1)  # a line that was cut short
-            yield Log(file, folder=self.path, lines=text[: text.rfind(b"\n") + 1].splitlines())
+            yield WorkLog(file, folder=self.path, lines=text[: text.rfind(b"\n") + 1].splitlines())
 
     def finish(self, success: Mapping[str, Any]) -> None:
         """Write ``_SUCCESS``: from here on, nothing is scored any more."""
@@ -148,7 +148,7 @@ class WorkFolder:
         replace_folder(self.into, by=self.path)
 
 
-class Log:
+class WorkLog:
     """Finished parts and bad files, a line of JSON each, which is on the disk before the next step.
 
     Args:
@@ -159,18 +159,18 @@ class Log:
 
     def __init__(self, file: IO[bytes], *, folder: Path, lines: Sequence[bytes]) -> None:
         self._file = file
-        self.parts: dict[tuple[int, int], Part] = {}
+        self.parts: dict[tuple[int, int], ScoredPart] = {}
         self.bad: dict[int, tuple[int, str]] = {}
         for line in lines:
             entry = json.loads(line)
             if "why" in entry:
                 self._note_bad(entry["file"], entry["unit"], entry["why"])
             else:
-                part: Part = TypeAdapter(Part).validate_python(entry)
+                part: ScoredPart = TypeAdapter(ScoredPart).validate_python(entry)
                 self.parts[part.file, part.unit] = part
         self.parts = {place: part for place, part in self.parts.items() if self._is_there(folder, part)}
 
-    def commit(self, part: Part) -> None:
+    def commit(self, part: ScoredPart) -> None:
         """Note a part that lies in its place."""
         self._append(dump(part))
         self.parts[part.file, part.unit] = part
@@ -181,7 +181,7 @@ class Log:
         self._note_bad(file, unit, why)
 
     @staticmethod
-    def _is_there(folder: Path, part: Part) -> bool:
+    def _is_there(folder: Path, part: ScoredPart) -> bool:
         return _is(folder / part.part, num_bytes=part.num_bytes, sha256=part.sha256)
 
     def _note_bad(self, file: int, unit: int, why: str) -> None:

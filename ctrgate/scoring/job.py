@@ -16,10 +16,10 @@ from ctrgate.config import dump
 from ctrgate.errors import ConfigError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.metrics.histogram import EDGES, added
-from ctrgate.scoring.folder import Log, digest, recorded
+from ctrgate.scoring.folder import WorkLog, digest, recorded
 from ctrgate.scoring.inputs import Input, open_inputs, tables_of
 from ctrgate.scoring.model import Model, resolve
-from ctrgate.scoring.scorer import Order, Part
+from ctrgate.scoring.scorer import JobOrder, ScoredPart
 from ctrgate.scoring.settings import ScoreSettings
 from ctrgate.tracking import TrackingConfig
 
@@ -73,13 +73,13 @@ class Job:
             "identity": self.artifact.identity,
         }
 
-    def order(self, folder: Path) -> Order:
+    def order(self, folder: Path) -> JobOrder:
         """What every process needs to know to score parts into a folder."""
         artifact, model, settings = self.artifact, self.model, self.settings
         about = {"ctrgate.model": artifact.identity, "ctrgate.encoder": artifact.manifest.encoder}
         if model.name is not None:
             about |= {"ctrgate.model_name": model.name, "ctrgate.model_version": str(model.version)}
-        return Order(
+        return JobOrder(
             artifact=str(model.folder),
             identity=artifact.identity,
             form=artifact.form,
@@ -92,7 +92,7 @@ class Job:
             about=about,
         )
 
-    def success(self, log: Log) -> dict[str, Any]:
+    def success(self, log: WorkLog) -> dict[str, Any]:
         """What ``_SUCCESS`` says once the log has every part."""
         manifest, model = self.artifact.manifest, self.model
         bad = {number: each.bad for number, each in enumerate(self.inputs) if each.bad is not None}
@@ -186,5 +186,5 @@ def _of_same_features(dataset: DatasetConfig, artifact: Artifact) -> DatasetConf
     return dataset
 
 
-def _listed(part: Part) -> dict[str, Any]:
+def _listed(part: ScoredPart) -> dict[str, Any]:
     return {"part": part.part, "rows": part.rows, "num_bytes": part.num_bytes, "sha256": part.sha256}

@@ -27,14 +27,14 @@ from ctrgate.metrics.histogram import Counts, added, counts
 from ctrgate.scoring.answers import item_names, ranked, rows_at_once, scores
 from ctrgate.scoring.units import Unit, cut, sizes
 
-__all__ = ["Order", "Part", "Scorer", "part_name"]
+__all__ = ["JobOrder", "ScoredPart", "Scorer"]
 
 _ROW_GROUP = 65_536
 _STEM_BYTES = 100
 
 
 @settings
-class Order:
+class JobOrder:
     """All that a process needs to know of a job."""
 
     artifact: str
@@ -57,7 +57,7 @@ class Order:
 
 
 @settings
-class Part:
+class ScoredPart:
     """One finished file of scores."""
 
     file: int
@@ -76,7 +76,7 @@ class Part:
     """Of encoded columns, in the bins of the model's snapshot; empty where it has none."""
 
 
-def part_name(unit: Unit, path: str) -> str:
+def _part_name(unit: Unit, path: str) -> str:
     """Names a part by its content's place, so that names sort as rows do."""
     stem = Path(path).stem.encode("utf-8", errors="replace")[:_STEM_BYTES].decode("utf-8", errors="ignore")
     return f"part-{unit.file:05d}-{unit.number:05d}-{stem}.parquet"
@@ -93,7 +93,7 @@ class Scorer:
         ArtifactError: Where the model is not the job's any more.
     """
 
-    def __init__(self, order: Order, *, artifact: Artifact | None = None) -> None:
+    def __init__(self, order: JobOrder, *, artifact: Artifact | None = None) -> None:
         self.order, self.artifact = order, artifact or _loaded(order)
         if self.artifact.identity != order.identity:
             raise ArtifactError(f"{order.artifact} was replaced by another model while the job ran; run it again")
@@ -110,7 +110,7 @@ class Scorer:
         self._batch_rows = rows_at_once(self.artifact, order.batch_rows)
         self._names = item_names(self.artifact)
 
-    def parts(self, task: Sequence[Unit], *, advance: Callable[[int], None]) -> Iterator[Part]:
+    def parts(self, task: Sequence[Unit], *, advance: Callable[[int], None]) -> Iterator[ScoredPart]:
         """Score units of one file that follow one another, and give each part once it is in its place for good.
 
         Args:
@@ -164,9 +164,9 @@ class Scorer:
                 advance(rows.height)
                 start += rows.height
 
-    def _part(self, unit: Unit, path: str, scored: Iterable[pl.DataFrame]) -> Part:
+    def _part(self, unit: Unit, path: str, scored: Iterable[pl.DataFrame]) -> ScoredPart:
         """Write a unit's scores: to a temporary name, synced, renamed."""
-        place = Path(self.order.folder) / part_name(unit, path)
+        place = Path(self.order.folder) / _part_name(unit, path)
         labels = self.artifact.layout.labels if self.artifact.items is None else ()
         logits = {label: f"logit:{label}" if len(labels) > 1 else "logit" for label in labels}
         histograms, num_rows = [], 0
@@ -185,7 +185,7 @@ class Scorer:
                 if writer is not None:
                     writer.close()
             num_bytes, hashed = temporary.stat().st_size, checksum(temporary)
-        return Part(
+        return ScoredPart(
             file=unit.file,
             unit=unit.number,
             part=place.name,
@@ -197,7 +197,7 @@ class Scorer:
         )
 
 
-def _loaded(order: Order) -> Artifact:
+def _loaded(order: JobOrder) -> Artifact:
     """The job's model; whoever gave the order has seen that its identity is trusted."""
     return Artifact.load(order.artifact, form=order.form, trusted=order.identity)
 

@@ -21,9 +21,10 @@ from ctrgate.metrics.histogram import EDGES, Counts
 from ctrgate.metrics.stability import psi, smoothed
 from ctrgate.progress import warned_of
 from ctrgate.row_ids import FIRST_VALUE_ID, PADDING_ID
+from ctrgate.scoring.folder import SUCCESS
 from ctrgate.scoring.settings import ScoreSettings
 
-__all__ = ["Shift", "check_skew", "counts_of", "feature_shifts", "logit_shifts"]
+__all__ = ["Shift", "check_skew", "counts_of", "shifted_features", "shifted_logits"]
 
 _GROUPS = 10
 _LEAST_EXPECTED = 5.0
@@ -62,7 +63,7 @@ def counts_of(folder: Path) -> Counts:
         ConfigError: Where there are none.
     """
     try:
-        found = json.loads((folder / "_SUCCESS").read_text(encoding="utf-8"))["histogram"]
+        found = json.loads((folder / SUCCESS).read_text(encoding="utf-8"))["histogram"]
         if tuple(found["edges"]) != EDGES:
             raise ValueError("its bins are others")
         counts: Counts = found["logits"]
@@ -87,8 +88,8 @@ def check_skew(
     """
     held_out = f"the rows that {artifact.manifest.origin.run} held out"
     known = artifact.snapshot.logits if artifact.snapshot else {}
-    of_logits = logit_shifts(known if earlier is None else earlier, histogram["logits"])
-    of_features = feature_shifts(artifact, histogram["features"])
+    of_logits = shifted_logits(known if earlier is None else earlier, histogram["logits"])
+    of_features = shifted_features(artifact, histogram["features"])
     told = [
         f"the {what} of {of.name} are not distributed as in {like}: PSI {of.value:.3f}, allowed is {limit:g}{of.where}"
         for what, like, limit, shifts in (
@@ -105,12 +106,12 @@ def check_skew(
         warned_of(f"warning: {each}")
 
 
-def logit_shifts(expected: Counts, found: Counts) -> list[Shift]:
+def shifted_logits(expected: Counts, found: Counts) -> list[Shift]:
     """Of each label's logits, over groups of bins, about a tenth of ``expected`` each."""
     return [_logit_shift(label, expected[label], of) for label, of in found.items() if label in expected]
 
 
-def feature_shifts(artifact: Artifact, found: Counts) -> list[Shift]:
+def shifted_features(artifact: Artifact, found: Counts) -> list[Shift]:
     """Of each encoded column against the artifact's snapshot, the largest first; none without one."""
     columns = {} if artifact.snapshot is None else artifact.snapshot.columns
     shifts = [_feature_shift(artifact, name, columns[name], of) for name, of in found.items()]

@@ -23,14 +23,14 @@ from ctrgate.cluster.settings import ClusterConfig
 from ctrgate.config import dump
 from ctrgate.errors import ClusterError, CtrgateError, DataError
 from ctrgate.scoring.agenda import Agenda
-from ctrgate.scoring.scorer import Order, Part, Scorer
+from ctrgate.scoring.scorer import JobOrder, ScoredPart, Scorer
 from ctrgate.scoring.units import Unit
 
 __all__ = ["RemoteScorer", "work"]
 
 
 def work(
-    order: Order,
+    order: JobOrder,
     *,
     agenda: Agenda,
     artifact: Artifact,
@@ -70,7 +70,7 @@ def work(
 
 
 def _on_cluster(
-    order: Order, agenda: Agenda, *, processes: int, cluster: ClusterConfig, advance: Callable[[int], None]
+    order: JobOrder, agenda: Agenda, *, processes: int, cluster: ClusterConfig, advance: Callable[[int], None]
 ) -> None:
     """Let processes of Ray do the tasks; they must see files, model and the job's folder under the same paths."""
     from ctrgate.cluster.pool import pool  # brings Ray
@@ -87,7 +87,7 @@ def _on_cluster(
                 return
             place, (parts, bad) = taken
             for part in parts:
-                agenda.done(TypeAdapter(Part).validate_python(part))
+                agenda.done(TypeAdapter(ScoredPart).validate_python(part))
                 advance(part["rows"])
             if bad is not None:
                 agenda.bad(given[place][len(parts)], why=bad)
@@ -101,7 +101,7 @@ class RemoteScorer:
     """
 
     def __init__(self, order: str) -> None:
-        self._scorer = Scorer(TypeAdapter(Order).validate_json(order))
+        self._scorer = Scorer(TypeAdapter(JobOrder).validate_json(order))
 
     def work(self, task: list[list[int]]) -> tuple[list[dict[str, Any]], str | None]:
         """The parts that were scored, and what is wrong with the unit after them, if anything."""
@@ -122,7 +122,7 @@ class _Worker:
     task: list[Unit] = field(default_factory=list)
 
 
-def _side_by_side(order: Order, agenda: Agenda, *, processes: int, advance: Callable[[int], None]) -> None:
+def _side_by_side(order: JobOrder, agenda: Agenda, *, processes: int, advance: Callable[[int], None]) -> None:
     workers: list[_Worker] = []
     try:
         with _shared_cores(processes):
@@ -150,7 +150,7 @@ def _plain(unit: Unit) -> list[int]:
     return [unit.file, unit.number, unit.start, unit.stop]
 
 
-def _started(order: Order) -> _Worker:
+def _started(order: JobOrder) -> _Worker:
     context = multiprocessing.get_context("spawn")  # Polars' threads do not survive a fork
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, json.dumps(dump(order))), daemon=True)
@@ -175,7 +175,7 @@ def _take(worker: _Worker, agenda: Agenda, *, advance: Callable[[int], None]) ->
     if "rows" in message:
         advance(message["rows"])
     elif "part" in message:
-        agenda.done(TypeAdapter(Part).validate_python(message["part"]))
+        agenda.done(TypeAdapter(ScoredPart).validate_python(message["part"]))
         worker.task.pop(0)
     elif "bad" in message:
         failed, worker.task = worker.task[0], []
@@ -220,7 +220,7 @@ def _serve(connection: Connection, text: str) -> None:
         connection.send_bytes(json.dumps(message).encode())
 
     try:
-        scorer = Scorer(TypeAdapter(Order).validate_json(text))
+        scorer = Scorer(TypeAdapter(JobOrder).validate_json(text))
         while True:
             task = [
                 Unit(file=file, number=number, start=start, stop=stop)

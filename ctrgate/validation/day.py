@@ -26,7 +26,7 @@ from ctrgate.validation.rules import CheckSettings
 from ctrgate.validation.unseen import Unseen, count_unseen
 from ctrgate.validation.watched import Watched, type_name, watched_columns
 
-__all__ = ["check_files", "check_sources"]
+__all__ = ["check_files", "check_opened"]
 
 _SHOWN = 5
 
@@ -62,7 +62,7 @@ def check_files(
     return _check(dataset, sources, book=book, encoder=encoder)
 
 
-def check_sources(
+def check_opened(
     dataset: DatasetConfig,
     sources: Sequence[Source],
     *,
