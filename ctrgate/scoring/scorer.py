@@ -106,7 +106,6 @@ class Scorer:
         snapshot = self.artifact.snapshot
         bins = {} if snapshot is None else {name: of.bins for name, of in snapshot.columns.items()}
         self._counter = Counter(bins, layout=self.artifact.layout)
-        self._counted: list[Counts] = []
         self._batch_rows = rows_at_once(self.artifact, order.batch_rows)
         self._names = item_names(self.artifact)
 
@@ -135,8 +134,8 @@ class Scorer:
 
     def _scored(
         self, source: Source, *, first: int, lengths: Iterable[int], advance: Callable[[int], None]
-    ) -> Iterator[pl.DataFrame]:
-        """Rows with their keys and scores, in frames of the lengths given."""
+    ) -> Iterator[tuple[pl.DataFrame, Counts]]:
+        """Rows with their keys and scores, in frames of the lengths given, and counts of their encoded columns."""
         artifact, keys, path = self.artifact, self.order.dataset.roles.keys, str(source.path)
         names = {role_column("key", name): name for name in keys} or {ROW: "row"}
         columns = [_key(name, source.schema).alias(role_column("key", name)) for name in keys]
@@ -151,8 +150,6 @@ class Scorer:
                 if not keys:
                     found = found.select(pl.lit(path).alias("file"), pl.col("row").cast(pl.Int64))
                 batch = to_batch(rows, layout=artifact.layout) if rows.height else None
-                if batch is not None:
-                    self._counted.append(self._counter(batch))
                 try:
                     if artifact.items is None:
                         scored = found.with_columns(scores(artifact, batch, first=start))
@@ -160,21 +157,26 @@ class Scorer:
                         scored = ranked(artifact, batch, found, names=self._names, top_k=self.order.top_k, first=start)
                 except DataError as error:
                     raise DataError(f"{path}: {error}") from error
-                yield scored
+                yield scored, {} if batch is None else self._counter(batch)
                 advance(rows.height)
                 start += rows.height
 
-    def _part(self, unit: Unit, path: str, scored: Iterable[pl.DataFrame]) -> ScoredPart:
+    def _part(self, unit: Unit, path: str, scored: Iterable[tuple[pl.DataFrame, Counts]]) -> ScoredPart:
         """Write a unit's scores: to a temporary name, synced, renamed."""
         place = Path(self.order.folder) / _part_name(unit, path)
         labels = self.artifact.layout.labels if self.artifact.items is None else ()
         logits = {label: f"logit:{label}" if len(labels) > 1 else "logit" for label in labels}
-        histograms, num_rows = [], 0
-        self._counted.clear()
+        histograms, counted, num_rows = [], list[Counts](), 0
+
+        def rows_of(pieces: Iterable[tuple[pl.DataFrame, Counts]]) -> Iterator[pl.DataFrame]:
+            for rows, of in pieces:
+                counted.append(of)
+                yield rows
+
         with atomic_file(place) as temporary:
             writer = None
             try:
-                for rows in _regrouped(scored, _ROW_GROUP):
+                for rows in _regrouped(rows_of(scored), _ROW_GROUP):
                     histograms.append({label: counts(rows[column].to_numpy()) for label, column in logits.items()})
                     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
                     table = table.replace_schema_metadata(dict(self.order.about))
@@ -193,7 +195,7 @@ class Scorer:
             num_bytes=num_bytes,
             sha256=hashed,
             histogram=added(histograms),
-            features=added(self._counted),
+            features=added(counted),
         )
 
 
