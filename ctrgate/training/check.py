@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from ctrgate.compiler import need_compiler
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.features.prepared import Prepared
 from ctrgate.gpu import need_gpu
+from ctrgate.models.network import is_causal, task_of
 from ctrgate.models.registry import ModelConfig
 from ctrgate.models.tables import DenseRule
 from ctrgate.training.next_item import NextItemTask
@@ -16,13 +16,7 @@ from ctrgate.training.objective import NextItemConfig, SoftmaxConfig
 from ctrgate.training.runs import RunSettings
 from ctrgate.training.task import ClickTask
 
-__all__ = ["check_run", "monitors", "task_of"]
-
-
-def task_of(model: ModelConfig) -> Literal["click", "next_item"]:
-    """What a network predicts."""
-    task: Literal["click", "next_item"] = getattr(model, "task", "click")
-    return task
+__all__ = ["check_run", "monitors"]
 
 
 def monitors(model: ModelConfig) -> Mapping[str, bool]:
@@ -62,7 +56,7 @@ def check_run(config: RunSettings, prepared: Prepared) -> None:
 
 
 def _check_next_item(config: RunSettings, objective: NextItemConfig) -> None:
-    if objective.positions == "all" and not getattr(config.model, "causal", False):
+    if objective.positions == "all" and not is_causal(config.model):
         raise ConfigError(
             f"objective.positions: {config.model.name} looks ahead, so that all positions at once would show it what "
             "it is to predict; use last"
