@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.errors import ArtifactError
-from ctrgate.files import atomic_file, atomic_folder, checksum, put_back, writing
+from ctrgate.files import atomic_file, atomic_folder, checksum, put_back, remove_leftovers, writing
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.saved_tables import FORMAT, SavedTables, table_shards
@@ -91,6 +91,8 @@ class Checkpoints:
         """Write the present state, point ``last`` (``best``, ``rewind``) to it, and drop what none of them names."""
         name, workers = f"step-{progress.step:08d}", self._workers
         named = [*(["best"] if best else []), *(["rewind"] if rewind else [])]
+        if workers.is_first:
+            remove_leftovers(self.folder)  # before this one's tables need the room of a killed one's
         if workers.is_first and self.find("last") == self.folder / name:
             # This step was saved already, before its epoch was judged: the same weights. Once they are replaced,
             # ``last`` names a state after the judgement, which nobody repeats: what came of it must be written by then.

@@ -1,8 +1,10 @@
-"""What a kill leaves of checkpoints: pointers that agree."""
+"""What a kill leaves of checkpoints: pointers that agree, and nothing that takes room for good."""
 
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -70,3 +72,17 @@ def test_a_kill_as_the_way_backs_checkpoint_is_replaced_keeps_the_way_back(write
     for moment in range(4, 9):
         killed = write_run(under=f"killed{moment}", train=TWICE, select=SEARCH)
         assert_ends_alike(whole, killed, moment=moment)
+
+
+def test_what_a_killed_save_left_goes_with_the_next_one(write_run: Callable[..., Path]) -> None:
+    path = write_run()
+    folder = load(path, train.Config).folder.checkpoints.folder
+    running, gone = os.getppid(), subprocess.Popen(["true"])
+    gone.wait()
+    for process in (running, gone.pid):
+        (folder / f".step-00000007.{process}.tmp").mkdir(parents=True)
+        (folder / f".step-00000007.{process}.tmp" / "tables-0.safetensors").touch()
+        (folder / f".best.{process}.tmp").touch()
+    trained(path)
+    hidden = {place.name for place in folder.iterdir() if place.name.startswith(".")}
+    assert hidden == {f".step-00000007.{running}.tmp", f".best.{running}.tmp"}
