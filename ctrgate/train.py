@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
 from ctrgate.config import dump, settings
 from ctrgate.contracts import Batch, Output
-from ctrgate.data.reader import Order, Reader
+from ctrgate.data.reader import Reader
 from ctrgate.errors import ConfigError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.features.sampling import logit_shifts
@@ -199,19 +199,12 @@ def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:
     if config.train.compile:
         model.compile_for(config.train.batch_size)
     forward = _spread(config, model) if workers.count > 1 else None
-    train = Reader(prepared.files("train"), layout=layout)
-    order = Order(batch_size=config.train.batch_size, seed=config.seed, num_workers=workers.count)
-    if train.smallest_slice(order) < min(2, train.num_rows):
-        raise ConfigError(
-            f"train.batch_size: of {config.train.batch_size} rows {workers.count} workers would at times get fewer "
-            "than two each; use larger batches or fewer workers"
-        )
     return Fit(
         model=model,
         forward=forward,
         optimizer=Optimizer(model, train=config.train, tables=config.tables, select=config.select),
         task=_task(config, prepared, model, workers),
-        train=train,
+        train=Reader(prepared.files("train"), layout=layout),
         valid=Reader(prepared.files("valid"), layout=layout) if prepared.num_rows("valid") else None,
         settings=config.train,
         tables=config.tables,
@@ -238,7 +231,8 @@ def _task(config: Config, prepared: Prepared, model: CtrModel, workers: Workers)
     if isinstance(objective, ClickConfig):
         labels = prepared.layout.labels
         shifts = logit_shifts(labels, prepared.manifest.negative_sampling_rate)
-        return ClickTask(ClickObjective(_label_weights(objective, labels)), workers, shifts=shifts)
+        weights = torch.tensor([objective.label_weights.get(name, 1.0) for name in labels])
+        return ClickTask(ClickObjective(weights), workers, shifts=shifts)
     items = items_of(prepared.layout, config.model, objective)
     drawn_by_popularity = isinstance(objective.loss, SampledSoftmaxConfig) and objective.loss.popularity
     events = _events(prepared, items) if drawn_by_popularity else None
@@ -273,10 +267,3 @@ def _summary(config: Config) -> dict[str, Any]:
         **({"feature_ratio": best["feature_ratio"]} if "feature_ratio" in best else {}),
         "rows_per_second": statistics.median(line["rows_per_second"] for line in lines),
     }
-
-
-def _label_weights(objective: ClickConfig, labels: tuple[str, ...]) -> torch.Tensor:
-    unknown = [name for name in objective.label_weights if name not in labels]
-    if unknown:
-        raise ConfigError(f"objective.label_weights names {', '.join(unknown)}; the labels are {', '.join(labels)}")
-    return torch.tensor([objective.label_weights.get(name, 1.0) for name in labels])
