@@ -6,7 +6,7 @@ import json
 import shutil
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -76,8 +76,11 @@ def run(config: Config) -> dict[str, Any]:
     folder = config.folder
     with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
         fit = None if config.train.workers else _fit(config, prepared, ALONE)
-        if config.train.restart and folder.path.exists():
-            shutil.rmtree(folder.path)
+        restarted = config.train.restart
+        if restarted:  # from here on as without it: whoever goes on with the run must not begin it again
+            if folder.path.exists():
+                shutil.rmtree(folder.path)
+            config = replace(config, train=replace(config.train, restart=False))
         resolved = dump(config)
         resolved["tracking"] = masked(resolved["tracking"])  # a URI may hold a password
         folder.begin(resolved, seed=config.seed, prepared=prepared)
@@ -86,11 +89,11 @@ def run(config: Config) -> dict[str, Any]:
         elif folder.checkpoints.progress().finished:
             console.print(_TRAINED.format(folder.path))
         else:
-            _on_workers(config)
+            _on_workers(config, restarted=restarted)
         return _summary(config)
 
 
-def _on_workers(config: Config) -> None:
+def _on_workers(config: Config, *, restarted: bool) -> None:
     from ctrgate.cluster.train import train_on_workers  # Ray, which only runs with workers need
 
     if not config.cluster.address:
@@ -101,6 +104,7 @@ def _on_workers(config: Config) -> None:
         num_workers=config.train.workers,
         cluster=config.cluster,
         folder=config.folder.path,
+        restarted=restarted,
     )
 
 
