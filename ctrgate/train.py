@@ -216,7 +216,7 @@ def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:
         checkpoints=Checkpoints(config.folder.path / "checkpoints", workers),
         select=config.select,
         workers=workers,
-        stop_file=config.folder.path / STOP_FILE if workers.count > 1 else None,
+        stop_file=config.folder.path / STOP_FILE if config.train.workers else None,
     )
 
 

@@ -18,12 +18,15 @@ import torch
 from safetensors.torch import load_file
 
 from ctrgate import evaluate, prepare, train
-from ctrgate.config import load
+from ctrgate.cluster.settings import STOP_FILE
+from ctrgate.config import dump, load
 from ctrgate.data.reader import Reader
 from ctrgate.errors import ArtifactError, ConfigError, DataError, Interrupted
+from ctrgate.features.prepared import Prepared
 from ctrgate.files import locked
 from ctrgate.training import checkpoint, loop
 from ctrgate.training.runs import restore
+from ctrgate.training.workers import Workers
 
 
 def trained(path: Path, *overrides: str) -> dict[str, object]:
@@ -258,6 +261,25 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert signal.getsignal(number) == before
     trained(stopped)
     assert_same_runs(whole, stopped)
+
+
+def test_the_stop_file_ends_the_training_of_a_single_worker(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver writes it at a signal: the worker, a process of Ray, gets none."""
+    config = load(write_run(), train.Config, ["train.workers=1"])
+    prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
+    config.folder.begin(dump(config), seed=config.seed, prepared=prepared)
+    original = loop.Fit.step
+
+    def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
+        if fit.progress.step == 7:
+            (config.folder.path / STOP_FILE).touch()
+        return original(fit, batch, asked=asked)
+
+    monkeypatch.setattr(loop.Fit, "step", step)
+    with pytest.raises(Interrupted, match="stopped by request after step 8"):
+        train.work(dump(config), Workers(rank=0, count=1))
 
 
 @pytest.mark.slow
