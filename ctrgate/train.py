@@ -29,7 +29,7 @@ from ctrgate.lookups.sharded import distribute
 from ctrgate.masking import masked
 from ctrgate.models.next_item import Items
 from ctrgate.progress import console
-from ctrgate.tracking import TrackingConfig, open_tracker
+from ctrgate.tracking import RUN_FILE, Tracker, TrackingConfig, open_tracker
 from ctrgate.training.check import check_run
 from ctrgate.training.checkpoint import Checkpoints
 from ctrgate.training.loop import Fit
@@ -45,6 +45,7 @@ from ctrgate.training.workers import ALONE, Workers
 __all__ = ["Config", "run", "work"]
 
 _TRAINED = "{} is trained already; train.restart=true trains it again"
+_CURVE = "learning_curve"
 _SEEDS_APART = 1_000_003
 """Between the workers' seeds of dropout and sampling; the first has the run's own."""
 
@@ -88,6 +89,7 @@ def run(config: Config) -> dict[str, Any]:
             _carry_out(config, prepared, fit)
         elif folder.checkpoints.progress().finished:
             console.print(_TRAINED.format(folder.path))
+            _end_tracking(config, encoder=prepared.manifest.encoder)
         else:
             _on_workers(config, restarted=restarted)
         return _summary(config)
@@ -130,6 +132,8 @@ def _carry_out(config: Config, prepared: Prepared, fit: Fit) -> None:
         write_json(folder.path / "model.json", {"parameters": fit.model.num_parameters})
     if progress.finished:
         console.print(_TRAINED.format(folder.path))
+        if fit.workers.is_first:
+            _end_tracking(config, encoder=prepared.manifest.encoder)
     else:
         _train(config, fit, encoder=prepared.manifest.encoder)
     if config.select is not None and fit.model.gates is not None and fit.workers.is_first:
@@ -154,9 +158,7 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> None:
     if not fit.workers.is_first:
         fit.run(lambda _: None)
         return
-    tracker = open_tracker(config.tracking, folder=folder.path)
-    tags = {"ctrgate.encoder": encoder, "ctrgate.dataset": config.dataset.name}
-    tracker.start(run_name=config.name, params=dump(config), tags=tags, resume=fit.progress.step > 0)
+    tracker = _tracker(config, encoder=encoder)
 
     def record(line: dict[str, float]) -> None:
         folder.append_metrics(line)
@@ -165,13 +167,31 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> None:
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
         fit.run(record)
-        tracker.figure(learning_curve(folder.metrics()), name="learning_curve")
+        tracker.figure(learning_curve(folder.metrics()), name=_CURVE)
         status = "FINISHED"
     except Interrupted:
         status = "KILLED"
         raise
     finally:
         tracker.end(status)
+
+
+def _tracker(config: Config, *, encoder: str) -> Tracker:
+    """What logs a run: to the MLflow run that its folder names, however little of it was trained, or to a new one."""
+    tracker = open_tracker(config.tracking, folder=config.folder.path)
+    tags = {"ctrgate.encoder": encoder, "ctrgate.dataset": config.dataset.name}
+    tracker.start(run_name=config.name, params=dump(config), tags=tags, resume=True)
+    return tracker
+
+
+def _end_tracking(config: Config, *, encoder: str) -> None:
+    """Log what a kill after the last checkpoint has kept from MLflow: the learning curve, and that the run is done."""
+    folder = config.folder.path
+    begun = config.tracking.enabled and (folder / RUN_FILE).exists()
+    if begun and not (folder / "figures" / f"{_CURVE}.png").exists():
+        tracker = _tracker(config, encoder=encoder)
+        tracker.figure(learning_curve(config.folder.metrics()), name=_CURVE)
+        tracker.end("FINISHED")
 
 
 def _earlier(config: Config, prepared: Prepared) -> Earlier | None:
