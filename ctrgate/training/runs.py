@@ -27,7 +27,8 @@ from ctrgate.training.surroundings import surroundings
 
 __all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
 
-# Settings that change neither the data nor the result; a run may be resumed with others.
+# A run may be resumed with others of these: they say where and how often, not what. With another number of workers, or
+# on another device, it ends as another run of the same settings would (docs/scale.md), not with the same bits.
 _FREE = (
     ("train", "checkpoint_every"),
     ("train", "restart"),
@@ -234,9 +235,16 @@ class _Plain:
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings that differ, by path; only those that bear on the result."""
+    """The settings that differ, by path; only those that a run must keep."""
     compared = [name for name in earlier if name not in ("runs", "name", "tracking", "cluster")]
-    return [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
+    found = [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
+    if (now.get("train") or {}).get("workers"):  # only they cut tables, and where columns are cut the rule is another
+        found += _paths(_sharding(earlier), _sharding(now), ("cluster", "sharding"))
+    return found
+
+
+def _sharding(config: Mapping[str, Any]) -> Any:
+    return (config.get("cluster") or {}).get("sharding")
 
 
 def _paths(one: Any, other: Any, at: tuple[str, ...]) -> list[str]:
