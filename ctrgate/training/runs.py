@@ -189,7 +189,11 @@ def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Re
     settings = settings_of(folder)
     checkpoint = folder.checkpoints.find(which)
     if checkpoint is None:
-        raise ConfigError(f"{folder.path} has no {which} checkpoint yet; let ctrgate train end an epoch first")
+        remedy = "let ctrgate train end an epoch first"
+        if which == "best" and settings.select is not None:
+            after = f"let ctrgate train end epoch {settings.select.epochs + 1} first"
+            remedy = f"a search for values (select) has none before it ends: {after}"
+        raise ConfigError(f"{folder.path} has no {which} checkpoint yet; {remedy}")
     prepared = Prepared.open(settings.prepare.folder(settings.dataset), dataset=settings.dataset)
     known = folder.environment()["encoder"]
     if known != prepared.manifest.encoder:
