@@ -64,8 +64,8 @@ def run(config: Config) -> dict[str, Any]:
     """Train, with the best and the last state under ``runs/NAME/checkpoints``.
 
     Returns:
-        The run's folder, its steps and epochs, the best monitored value, parameters, rows per second, and the share of
-        values that stay where they were searched.
+        The run's folder, parameters, steps and epochs, the best epoch's step and all that was measured of it on valid,
+        the median of rows per second, and the share of values that stay where they were searched.
 
     Raises:
         ConfigError: Before anything is written, where the settings do not fit the data or an earlier run of that name.

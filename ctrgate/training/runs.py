@@ -72,7 +72,14 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``runs/NAME``: config.yaml, metrics.jsonl, environment.json, checkpoints/, evaluation/, report/, artifact/."""
+    """``runs/NAME``: what ``train`` writes, and what the verbs after it add.
+
+    - A training: config.yaml, environment.json, metrics.jsonl, model.json, checkpoints/; selection.json where values
+      were searched; workers.log and ray/ where workers trained.
+    - Its tracking: mlflow_run.json, mlflow_sent, mlflow_spool.jsonl while records wait, figures/.
+    - Later: evaluation/, widths.json and widths.yaml, report/, artifact/, reproduction/.
+    - A search of that name: tune/, trials/.
+    """
 
     path: Path
 
