@@ -9,7 +9,7 @@ import torch
 
 from ctrgate.contracts import Batch, Ids
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
-from ctrgate.models.network import NetworkConfig
+from ctrgate.models.network import NetworkConfig, task_of
 from ctrgate.models.tables import DenseRule, TablesConfig
 from ctrgate.training.model import build_model
 from ctrgate.training.next_item import NextItemTask, items_of
@@ -42,7 +42,7 @@ def training_step(config: NetworkConfig, layout: Layout, *, tables: TablesConfig
 
     A network that predicts next items is trained by softmax over all of them, at every position.
     """
-    next_item = getattr(config, "task", "click") == "next_item"
+    next_item = task_of(config) == "next_item"
     model = build_model(config, layout=layout, tables=tables, seed=1)
     task: Task = ClickTask(ClickObjective(torch.ones(1)))
     if next_item:

@@ -22,6 +22,7 @@ __all__ = [
     "checksum",
     "locked",
     "put_back",
+    "remove_leftovers",
     "replace_folder",
     "write_json",
     "writing",
@@ -62,10 +63,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     old = put_back(path)
-    for other in path.parent.iterdir():
-        named = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", other.name)
-        if named and not _alive(int(named[1])):  # what a killed process left
-            shutil.rmtree(other)
+    remove_leftovers(path.parent, of=re.escape(path.name))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
@@ -77,6 +75,23 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _take_place(path, temporary, old=old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, *, of: str = ".+") -> None:
+    """Remove what killed processes left of files and folders that were to appear in a folder.
+
+    Args:
+        folder: Where they were to appear.
+        of: A pattern of their names.
+    """
+    for other in list(folder.glob(".*.tmp")):
+        named = re.fullmatch(rf"\.{of}\.(\d+)\.tmp", other.name)
+        if not named or _alive(int(named[1])):
+            continue
+        if other.is_dir():
+            shutil.rmtree(other)
+        else:
+            other.unlink(missing_ok=True)
 
 
 def replace_folder(path: str | Path, *, by: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
 from ctrgate.config import dump, settings
 from ctrgate.contracts import Batch, Output
-from ctrgate.data.reader import Order, Reader
+from ctrgate.data.reader import Reader
 from ctrgate.errors import ConfigError, Interrupted
 from ctrgate.features.prepared import Prepared
 from ctrgate.features.sampling import logit_shifts
@@ -29,7 +29,7 @@ from ctrgate.lookups.sharded import distribute
 from ctrgate.masking import masked
 from ctrgate.models.next_item import Items
 from ctrgate.progress import console
-from ctrgate.tracking import TrackingConfig, open_tracker
+from ctrgate.tracking import RUN_FILE, Tracker, TrackingConfig, open_tracker
 from ctrgate.training.check import check_run
 from ctrgate.training.checkpoint import Checkpoints
 from ctrgate.training.loop import Fit
@@ -45,6 +45,7 @@ from ctrgate.training.workers import ALONE, Workers
 __all__ = ["Config", "run", "work"]
 
 _TRAINED = "{} is trained already; train.restart=true trains it again"
+_CURVE = "learning_curve"
 _SEEDS_APART = 1_000_003
 """Between the workers' seeds of dropout and sampling; the first has the run's own."""
 
@@ -63,8 +64,8 @@ def run(config: Config) -> dict[str, Any]:
     """Train, with the best and the last state under ``runs/NAME/checkpoints``.
 
     Returns:
-        The run's folder, its steps and epochs, the best monitored value, parameters, rows per second, and the share of
-        values that stay where they were searched.
+        The run's folder, parameters, steps and epochs, the best epoch's step and all that was measured of it on valid,
+        the median of rows per second, and the share of values that stay where they were searched.
 
     Raises:
         ConfigError: Before anything is written, where the settings do not fit the data or an earlier run of that name.
@@ -76,8 +77,11 @@ def run(config: Config) -> dict[str, Any]:
     folder = config.folder
     with locked(folder.path.with_name(f".{folder.path.name}.lock"), what=f"the run {folder.path}"):
         fit = None if config.train.workers else _fit(config, prepared, ALONE)
-        if config.train.restart and folder.path.exists():
-            shutil.rmtree(folder.path)
+        restarted = config.train.restart
+        if restarted:  # from here on as without it: whoever goes on with the run must not begin it again
+            if folder.path.exists():
+                shutil.rmtree(folder.path)
+            config = replace(config, train=replace(config.train, restart=False))
         resolved = dump(config)
         resolved["tracking"] = masked(resolved["tracking"])  # a URI may hold a password
         folder.begin(resolved, seed=config.seed, prepared=prepared)
@@ -85,12 +89,13 @@ def run(config: Config) -> dict[str, Any]:
             _carry_out(config, prepared, fit)
         elif folder.checkpoints.progress().finished:
             console.print(_TRAINED.format(folder.path))
+            _end_tracking(config, encoder=prepared.manifest.encoder)
         else:
-            _on_workers(config)
+            _on_workers(config, restarted=restarted)
         return _summary(config)
 
 
-def _on_workers(config: Config) -> None:
+def _on_workers(config: Config, *, restarted: bool) -> None:
     from ctrgate.cluster.train import train_on_workers  # Ray, which only runs with workers need
 
     if not config.cluster.address:
@@ -101,6 +106,7 @@ def _on_workers(config: Config) -> None:
         num_workers=config.train.workers,
         cluster=config.cluster,
         folder=config.folder.path,
+        restarted=restarted,
     )
 
 
@@ -126,6 +132,8 @@ def _carry_out(config: Config, prepared: Prepared, fit: Fit) -> None:
         write_json(folder.path / "model.json", {"parameters": fit.model.num_parameters})
     if progress.finished:
         console.print(_TRAINED.format(folder.path))
+        if fit.workers.is_first:
+            _end_tracking(config, encoder=prepared.manifest.encoder)
     else:
         _train(config, fit, encoder=prepared.manifest.encoder)
     if config.select is not None and fit.model.gates is not None and fit.workers.is_first:
@@ -150,9 +158,7 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> None:
     if not fit.workers.is_first:
         fit.run(lambda _: None)
         return
-    tracker = open_tracker(config.tracking, folder=folder.path)
-    tags = {"ctrgate.encoder": encoder, "ctrgate.dataset": config.dataset.name}
-    tracker.start(run_name=config.name, params=dump(config), tags=tags, resume=fit.progress.step > 0)
+    tracker = _tracker(config, encoder=encoder)
 
     def record(line: dict[str, float]) -> None:
         folder.append_metrics(line)
@@ -161,13 +167,31 @@ def _train(config: Config, fit: Fit, *, encoder: str) -> None:
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
         fit.run(record)
-        tracker.figure(learning_curve(folder.metrics()), name="learning_curve")
+        tracker.figure(learning_curve(folder.metrics()), name=_CURVE)
         status = "FINISHED"
     except Interrupted:
         status = "KILLED"
         raise
     finally:
         tracker.end(status)
+
+
+def _tracker(config: Config, *, encoder: str) -> Tracker:
+    """What logs a run: to the MLflow run that its folder names, however little of it was trained, or to a new one."""
+    tracker = open_tracker(config.tracking, folder=config.folder.path)
+    tags = {"ctrgate.encoder": encoder, "ctrgate.dataset": config.dataset.name}
+    tracker.start(run_name=config.name, params=dump(config), tags=tags, resume=True)
+    return tracker
+
+
+def _end_tracking(config: Config, *, encoder: str) -> None:
+    """Log what a kill after the last checkpoint has kept from MLflow: the learning curve, and that the run is done."""
+    folder = config.folder.path
+    begun = config.tracking.enabled and (folder / RUN_FILE).exists()
+    if begun and not (folder / "figures" / f"{_CURVE}.png").exists():
+        tracker = _tracker(config, encoder=encoder)
+        tracker.figure(learning_curve(config.folder.metrics()), name=_CURVE)
+        tracker.end("FINISHED")
 
 
 def _earlier(config: Config, prepared: Prepared) -> Earlier | None:
@@ -199,19 +223,12 @@ def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:
     if config.train.compile:
         model.compile_for(config.train.batch_size)
     forward = _spread(config, model) if workers.count > 1 else None
-    train = Reader(prepared.files("train"), layout=layout)
-    order = Order(batch_size=config.train.batch_size, seed=config.seed, num_workers=workers.count)
-    if train.smallest_slice(order) < min(2, train.num_rows):
-        raise ConfigError(
-            f"train.batch_size: of {config.train.batch_size} rows {workers.count} workers would at times get fewer "
-            "than two each; use larger batches or fewer workers"
-        )
     return Fit(
         model=model,
         forward=forward,
         optimizer=Optimizer(model, train=config.train, tables=config.tables, select=config.select),
         task=_task(config, prepared, model, workers),
-        train=train,
+        train=Reader(prepared.files("train"), layout=layout),
         valid=Reader(prepared.files("valid"), layout=layout) if prepared.num_rows("valid") else None,
         settings=config.train,
         tables=config.tables,
@@ -219,7 +236,7 @@ def _fit(config: Config, prepared: Prepared, workers: Workers) -> Fit:
         checkpoints=Checkpoints(config.folder.path / "checkpoints", workers),
         select=config.select,
         workers=workers,
-        stop_file=config.folder.path / STOP_FILE if workers.count > 1 else None,
+        stop_file=config.folder.path / STOP_FILE if config.train.workers else None,
     )
 
 
@@ -238,7 +255,8 @@ def _task(config: Config, prepared: Prepared, model: CtrModel, workers: Workers)
     if isinstance(objective, ClickConfig):
         labels = prepared.layout.labels
         shifts = logit_shifts(labels, prepared.manifest.negative_sampling_rate)
-        return ClickTask(ClickObjective(_label_weights(objective, labels)), workers, shifts=shifts)
+        weights = torch.tensor([objective.label_weights.get(name, 1.0) for name in labels])
+        return ClickTask(ClickObjective(weights), workers, shifts=shifts)
     items = items_of(prepared.layout, config.model, objective)
     drawn_by_popularity = isinstance(objective.loss, SampledSoftmaxConfig) and objective.loss.popularity
     events = _events(prepared, items) if drawn_by_popularity else None
@@ -273,10 +291,3 @@ def _summary(config: Config) -> dict[str, Any]:
         **({"feature_ratio": best["feature_ratio"]} if "feature_ratio" in best else {}),
         "rows_per_second": statistics.median(line["rows_per_second"] for line in lines),
     }
-
-
-def _label_weights(objective: ClickConfig, labels: tuple[str, ...]) -> torch.Tensor:
-    unknown = [name for name in objective.label_weights if name not in labels]
-    if unknown:
-        raise ConfigError(f"objective.label_weights names {', '.join(unknown)}; the labels are {', '.join(labels)}")
-    return torch.tensor([objective.label_weights.get(name, 1.0) for name in labels])

@@ -17,7 +17,7 @@ from ctrgate.cluster.ray import causes, go_to, ray, started
 from ctrgate.cluster.settings import STOP_FILE, ClusterConfig
 from ctrgate.errors import ClusterError, CtrgateError, Interrupted
 from ctrgate.progress import console
-from ctrgate.training.stop import stop_requests
+from ctrgate.training.stop import same_command, stop_requests
 from ctrgate.training.workers import Workers
 
 __all__ = ["train_on_workers"]
@@ -26,7 +26,13 @@ Work = Callable[[Mapping[str, Any], Workers], None]
 
 
 def train_on_workers(
-    work: Work, settings: Mapping[str, Any], *, num_workers: int, cluster: ClusterConfig, folder: Path
+    work: Work,
+    settings: Mapping[str, Any],
+    *,
+    num_workers: int,
+    cluster: ClusterConfig,
+    folder: Path,
+    restarted: bool = False,
 ) -> None:
     """Run a function in every worker; a worker that is lost costs the steps since the last checkpoint.
 
@@ -37,6 +43,7 @@ def train_on_workers(
         cluster: Where.
         folder: The run's, which all workers share; ``workers.log`` there holds what the first one says, ``ray`` what
             Ray notes.
+        restarted: Whether the command threw an earlier run away, which the next one should not.
 
     Raises:
         Interrupted: After Ctrl-C or SIGTERM, with the state saved.
@@ -65,11 +72,12 @@ def train_on_workers(
             try:
                 trainer.fit()
             except ray.train.TrainingFailedError as error:
-                raise _own(error, cluster=cluster) from error
+                raise _own(error, cluster=cluster, restarted=restarted) from error
     if stop.exists():
         stop.unlink()
         raise Interrupted(
-            f"stopped by {asked.number.name}; the state is saved, the same command goes on from there",
+            f"stopped by {asked.number.name}; the state is saved, {same_command(restarted=restarted)} goes on from "
+            "there",
             signal_number=asked.number,
         )
 
@@ -93,7 +101,7 @@ def _in_worker(arguments: Mapping[str, Any]) -> None:
                 torch.distributed.destroy_process_group()
 
 
-def _own(error: Exception, *, cluster: ClusterConfig) -> CtrgateError:
+def _own(error: Exception, *, cluster: ClusterConfig, restarted: bool) -> CtrgateError:
     """What to tell of a failed training: a worker's own error where it has one, else the first."""
     failures: Mapping[int, BaseException] = getattr(error, "worker_failures", {})
     for failure in failures.values():
@@ -102,8 +110,8 @@ def _own(error: Exception, *, cluster: ClusterConfig) -> CtrgateError:
                 return cause
     told = "; ".join(f"worker {rank}: {failure}" for rank, failure in failures.items()) or str(error)
     return ClusterError(
-        f"training on workers failed {cluster.max_failures + 1} times (cluster.max_failures); the same command goes on "
-        f"from the last checkpoint. {told}"
+        f"training on workers failed {cluster.max_failures + 1} times (cluster.max_failures); "
+        f"{same_command(restarted=restarted)} goes on from the last checkpoint. {told}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -14,11 +14,11 @@ from ctrgate.features.layout import Layout
 from ctrgate.layers.projections import NumberProjection, VectorProjection
 from ctrgate.models.inputs import Inputs, Request
 
-__all__ = ["Network", "NetworkConfig"]
+__all__ = ["Network", "NetworkConfig", "is_causal", "task_of"]
 
 
 class NetworkConfig(Protocol):
-    """What the settings of every network can do."""
+    """What the settings of every network can do; ``task_of`` and ``is_causal`` say what it is for."""
 
     def embeddings(self, layout: Layout) -> tuple[Request, ...]:
         """The embeddings it reads."""
@@ -27,6 +27,19 @@ class NetworkConfig(Protocol):
     def build(self, inputs: Inputs) -> nn.Module:
         """The module ``Fields -> Output``."""
         ...
+
+
+def task_of(config: object) -> Literal["click", "next_item"]:
+    """What a network predicts, by its settings or their class: clicks, where they have no ``task``."""
+    task: Literal["click", "next_item"] = getattr(config, "task", "click")
+    return task
+
+
+def is_causal(config: object) -> bool:
+    """Whether a network's value at an event depends on that event and earlier ones alone, so that every position can be
+    trained at once; by its settings or their class."""
+    causal: bool = getattr(config, "causal", False)
+    return causal
 
 
 class Network(nn.Module):

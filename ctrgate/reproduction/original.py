@@ -47,7 +47,7 @@ class Original:
             "name": "run",
             "runs": str(home),
             "prepare": {**sections["prepare"], "into": str(home / "prepared"), "dry_run": False},
-            "train": {**sections["train"], "restart": False},
+            "train": {**sections["train"], "restart": False},  # which 0.1.0 wrote as it was given
             "tracking": {"enabled": False},
         }
 

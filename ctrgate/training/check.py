@@ -1,28 +1,24 @@
-"""Whether a run can be trained, asked before anything is built."""
+"""Whether a run can be trained, asked before anything is written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from ctrgate.compiler import need_compiler
+from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.features.prepared import Prepared
 from ctrgate.gpu import need_gpu
+from ctrgate.models.network import Network, is_causal, task_of
+from ctrgate.models.plan import plan_inputs
 from ctrgate.models.registry import ModelConfig
 from ctrgate.models.tables import DenseRule
-from ctrgate.training.next_item import NextItemTask
-from ctrgate.training.objective import NextItemConfig, SoftmaxConfig
+from ctrgate.training.next_item import NextItemTask, items_of
+from ctrgate.training.objective import ClickConfig, NextItemConfig, SoftmaxConfig
 from ctrgate.training.runs import RunSettings
 from ctrgate.training.task import ClickTask
 
-__all__ = ["check_run", "monitors", "task_of"]
-
-
-def task_of(model: ModelConfig) -> Literal["click", "next_item"]:
-    """What a network predicts."""
-    task: Literal["click", "next_item"] = getattr(model, "task", "click")
-    return task
+__all__ = ["check_run", "monitors"]
 
 
 def monitors(model: ModelConfig) -> Mapping[str, bool]:
@@ -31,7 +27,7 @@ def monitors(model: ModelConfig) -> Mapping[str, bool]:
 
 
 def check_run(config: RunSettings, prepared: Prepared) -> None:
-    """Refuse what would otherwise fail only after the first epoch.
+    """Refuse what would otherwise fail once the run's folder is there: in its workers, or after the first epoch.
 
     Args:
         config: The run.
@@ -56,13 +52,27 @@ def check_run(config: RunSettings, prepared: Prepared) -> None:
     if config.train.monitor is not None and config.train.monitor not in known:
         raise ConfigError(f"train.monitor: {config.train.monitor} is not measured here; use {', '.join(known)}")
     if isinstance(config.objective, NextItemConfig):
-        _check_next_item(config, config.objective)
+        _check_next_item(config, config.objective, prepared)
     else:
-        _check_click(config, prepared)
+        _check_click(config, config.objective, prepared)
+    inputs = plan_inputs(prepared.layout, config.tables, config.model.embeddings(prepared.layout))
+    if config.train.workers:
+        Network(config.model, inputs=inputs)  # for what it refuses; one process builds it before anything is written
+        _check_slices(config, prepared)
 
 
-def _check_next_item(config: RunSettings, objective: NextItemConfig) -> None:
-    if objective.positions == "all" and not getattr(config.model, "causal", False):
+def _check_slices(config: RunSettings, prepared: Prepared) -> None:
+    train, num_workers = Reader(prepared.files("train"), layout=prepared.layout), config.train.workers
+    order = Order(batch_size=config.train.batch_size, seed=config.seed, num_workers=num_workers)
+    if train.smallest_slice(order) < min(2, train.num_rows):
+        raise ConfigError(
+            f"train.batch_size: of {config.train.batch_size} rows {num_workers} workers would at times get fewer "
+            "than two each; use larger batches or fewer workers"
+        )
+
+
+def _check_next_item(config: RunSettings, objective: NextItemConfig, prepared: Prepared) -> None:
+    if objective.positions == "all" and not is_causal(config.model):
         raise ConfigError(
             f"objective.positions: {config.model.name} looks ahead, so that all positions at once would show it what "
             "it is to predict; use last"
@@ -71,12 +81,18 @@ def _check_next_item(config: RunSettings, objective: NextItemConfig) -> None:
         raise ConfigError("objective.loss.name: softmax over all items needs tables.rule.name: dense")
     if config.select is not None:
         raise ConfigError("select: values are searched for click models only; leave it out")
+    items_of(prepared.layout, config.model, objective)
 
 
-def _check_click(config: RunSettings, prepared: Prepared) -> None:
+def _check_click(config: RunSettings, objective: ClickConfig, prepared: Prepared) -> None:
     layout, splits = prepared.layout, prepared.manifest.splits
     if not layout.labels:
         raise ConfigError("objective.name: click needs a label; name its column in dataset.labels")
+    unknown = [name for name in objective.label_weights if name not in layout.labels]
+    if unknown:
+        raise ConfigError(
+            f"objective.label_weights names {', '.join(unknown)}; the labels are {', '.join(layout.labels)}"
+        )
     if config.train.monitor == "gauc" and not layout.roles.get("group"):
         raise ConfigError("train.monitor: gauc needs users; name their column in dataset.roles.group")
     for split in ("train", "valid"):

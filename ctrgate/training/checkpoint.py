@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctrgate.errors import ArtifactError
-from ctrgate.files import atomic_file, atomic_folder, checksum, put_back, writing
+from ctrgate.files import atomic_file, atomic_folder, checksum, put_back, remove_leftovers, writing
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.saved_tables import FORMAT, SavedTables, table_shards
@@ -90,6 +90,13 @@ class Checkpoints:
     ) -> Path:
         """Write the present state, point ``last`` (``best``, ``rewind``) to it, and drop what none of them names."""
         name, workers = f"step-{progress.step:08d}", self._workers
+        named = [*(["best"] if best else []), *(["rewind"] if rewind else [])]
+        if workers.is_first:
+            remove_leftovers(self.folder)  # before this one's tables need the room of a killed one's
+        if workers.is_first and self.find("last") == self.folder / name:
+            # This step was saved already, before its epoch was judged: the same weights. Once they are replaced,
+            # ``last`` names a state after the judgement, which nobody repeats: what came of it must be written by then.
+            self._point(named, to=name)
         self._workers.average(model.network.buffers())
         with writing(self.folder, setting="runs"), self._shared_folder(name) as folder:
             own = f"tables-{workers.rank}.safetensors"
@@ -118,15 +125,18 @@ class Checkpoints:
                 save_file(states, folder / "random.safetensors")
                 _write_json(folder / "progress.json", {"format": FORMAT, **asdict(progress)})
         if workers.is_first:
-            self._point(name, progress, best=best, rewind=rewind)
+            self._point([*named, "last"], to=name)  # ``last`` comes last: a kill before it repeats the epoch
+            self._prune(progress)
         workers.wait()
         return self.folder / name
 
-    def _point(self, name: str, progress: Progress, *, best: bool, rewind: bool) -> None:
-        # ``last`` comes last: a kill in between repeats the epoch, not its verdict.
-        for pointer in (*(["best"] if best else []), *(["rewind"] if rewind else []), "last"):
+    def _point(self, pointers: Iterable[str], *, to: str) -> None:
+        for pointer in pointers:
             with atomic_file(self.folder / pointer) as temporary:
-                temporary.write_text(name + "\n")
+                temporary.write_text(to + "\n")
+
+    def _prune(self, progress: Progress) -> None:
+        """Drop what no pointer names."""
         if progress.rewound:
             (self.folder / "rewind").unlink(missing_ok=True)
         kept = {self.find("last"), self.find("best"), self.find("rewind")}

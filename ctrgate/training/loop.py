@@ -24,7 +24,7 @@ from ctrgate.training.objective import selection_loss
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.selection import SelectConfig, ValueGates
 from ctrgate.training.settings import TrainSettings
-from ctrgate.training.stop import StopRequest, stop_requests
+from ctrgate.training.stop import StopRequest, same_command, stop_requests
 from ctrgate.training.task import Task
 from ctrgate.training.workers import ALONE, Workers
 
@@ -169,7 +169,7 @@ class Fit:
                 if ends:
                     raise Interrupted(
                         f"stopped by {stop.name} after step {progress.step}; the state is saved, "
-                        "the same command goes on from there",
+                        f"{same_command(restarted=settings.restart)} goes on from there",
                         signal_number=stop.number,
                     )
         self._sum_up(total)

@@ -27,7 +27,8 @@ from ctrgate.training.surroundings import surroundings
 
 __all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
 
-# Settings that change neither the data nor the result; a run may be resumed with others.
+# A run may be resumed with others of these: they say where and how often, not what. With another number of workers, or
+# on another device, it ends as another run of the same settings would (docs/scale.md), not with the same bits.
 _FREE = (
     ("train", "checkpoint_every"),
     ("train", "restart"),
@@ -71,7 +72,14 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``runs/NAME``: config.yaml, metrics.jsonl, environment.json, checkpoints/, evaluation/, report/, artifact/."""
+    """``runs/NAME``: what ``train`` writes, and what the verbs after it add.
+
+    - A training: config.yaml, environment.json, metrics.jsonl, model.json, checkpoints/; selection.json where values
+      were searched; workers.log and ray/ where workers trained.
+    - Its tracking: mlflow_run.json, mlflow_sent, mlflow_spool.jsonl while records wait, figures/.
+    - Later: evaluation/, widths.json and widths.yaml, report/, artifact/, reproduction/.
+    - A search of that name: tune/, trials/.
+    """
 
     path: Path
 
@@ -188,7 +196,11 @@ def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Re
     settings = settings_of(folder)
     checkpoint = folder.checkpoints.find(which)
     if checkpoint is None:
-        raise ConfigError(f"{folder.path} has no {which} checkpoint yet; let ctrgate train end an epoch first")
+        remedy = "let ctrgate train end an epoch first"
+        if which == "best" and settings.select is not None:
+            after = f"let ctrgate train end epoch {settings.select.epochs + 1} first"
+            remedy = f"a search for values (select) has none before it ends: {after}"
+        raise ConfigError(f"{folder.path} has no {which} checkpoint yet; {remedy}")
     prepared = Prepared.open(settings.prepare.folder(settings.dataset), dataset=settings.dataset)
     known = folder.environment()["encoder"]
     if known != prepared.manifest.encoder:
@@ -234,9 +246,16 @@ class _Plain:
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings that differ, by path; only those that bear on the result."""
+    """The settings that differ, by path; only those that a run must keep."""
     compared = [name for name in earlier if name not in ("runs", "name", "tracking", "cluster")]
-    return [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
+    found = [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
+    if (now.get("train") or {}).get("workers"):  # only they cut tables, and where columns are cut the rule is another
+        found += _paths(_sharding(earlier), _sharding(now), ("cluster", "sharding"))
+    return found
+
+
+def _sharding(config: Mapping[str, Any]) -> Any:
+    return (config.get("cluster") or {}).get("sharding")
 
 
 def _paths(one: Any, other: Any, at: tuple[str, ...]) -> list[str]:

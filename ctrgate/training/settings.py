@@ -76,4 +76,5 @@ class TrainSettings:
     warm_start: WarmStart | None = None
     """The earlier run whose weights this one starts from; null for a start from the seed."""
     restart: bool = False
-    """Throw away what an earlier run of this name left instead of resuming it."""
+    """Throw away what an earlier run of this name left instead of resuming it. It is no part of the run: its
+    config.yaml has ``false``."""

@@ -11,7 +11,7 @@ from types import FrameType
 
 from ctrgate.progress import console
 
-__all__ = ["StopRequest", "stop_requests"]
+__all__ = ["StopRequest", "same_command", "stop_requests"]
 
 
 @dataclass
@@ -35,6 +35,15 @@ class StopRequest:
     def name(self) -> str:
         """What asked."""
         return "request" if self.requested is None else self.requested.name
+
+
+def same_command(*, restarted: bool) -> str:
+    """What goes on with a run, for messages.
+
+    Args:
+        restarted: Whether the command had ``train.restart``, by which it would begin the run again.
+    """
+    return "the same command without train.restart" if restarted else "the same command"
 
 
 @contextmanager

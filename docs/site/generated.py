@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from ctrgate.errors import ConfigError
 from ctrgate.features.dataset import Split
 from ctrgate.features.kinds.registry import Feature
+from ctrgate.models.network import task_of
 from ctrgate.validation.expectations import Expectations
 from docs.site.sections import Section, homes, nested, networks, sections
 from docs.site.settings import Link, anchor, boxed, classes_in, heading, table, tag_of
@@ -105,7 +106,7 @@ def _networks(_: str, page: str) -> str:
     lines = ["| `model.name` | what it is | predicts |", "|---|---|---|"]
     for cls in networks():
         about = (inspect.getdoc(sys.modules[cls.__module__]) or "").partition("\n")[0]
-        target = "the next item" if getattr(cls, "task", "") == "next_item" else "clicks"
+        target = "the next item" if task_of(cls) == "next_item" else "clicks"
         own = f"models/{_name(cls)}.md"
         told = f"{about} [Page]({_way(page, to=own)})" if (DOCS / own).exists() else about
         lines.append(f"| [`{_name(cls)}`](#{anchor(cls)}) | {told} | {target} |")

@@ -27,7 +27,7 @@ from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.features.prepared import Prepared
 from ctrgate.models.experts import ExpertGateConfig
-from ctrgate.models.network import NetworkConfig
+from ctrgate.models.network import NetworkConfig, task_of
 from ctrgate.models.registry import ModelConfig
 from ctrgate.models.tables import TablesConfig
 from ctrgate.training.model import CtrModel, build_model
@@ -363,7 +363,7 @@ def test_the_index_says_what_each_network_needs_and_allows() -> None:
     assert set(lines) >= set(CONFIGS)
     for name, config in CONFIGS.items():
         _, slots, histories, values, widths, spread, _ = lines[name]
-        next_item = getattr(config, "task", "click") == "next_item"
+        next_item = task_of(config) == "next_item"
         assert histories == _needs_histories(config), name
         assert values == ("no" if next_item else "yes"), name
         assert widths == ("yes" if _has_widths(name) else "no"), name

@@ -12,6 +12,7 @@ import torch
 from ctrgate.contracts import Batch, Ids
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.models.blocks import MlpConfig
+from ctrgate.models.network import task_of
 from ctrgate.models.registry import ModelConfig
 from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.model import CtrModel, build_model
@@ -77,14 +78,9 @@ def variants(config: type) -> list[object]:
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
-def task(config: object) -> str:
-    """What a network is for: it says so where that is not clicks."""
-    return getattr(config, "task", "click")
-
-
 CASES = [pytest.param(v, id=f"{c.__name__}-{n}") for c in CONFIGS for n, v in enumerate(variants(c))]
-CLICK = [case for case in CASES if task(case.values[0]) == "click"]
-NEXT_ITEM = [case for case in CASES if task(case.values[0]) == "next_item"]
+CLICK = [case for case in CASES if task_of(case.values[0]) == "click"]
+NEXT_ITEM = [case for case in CASES if task_of(case.values[0]) == "next_item"]
 
 
 def batch(num_rows: int, *, seed: int = 0) -> Batch:

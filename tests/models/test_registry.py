@@ -7,8 +7,9 @@ from pathlib import Path
 import ctrgate.models
 from ctrgate.config import load, settings
 from ctrgate.features.dataset import DatasetConfig
+from ctrgate.models.network import is_causal, task_of
 from ctrgate.models.registry import ModelConfig
-from tests.models.every_network import CONFIGS
+from tests.models.every_network import CONFIGS, variants
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,3 +35,12 @@ def test_the_union_has_a_run_file_for_every_network_and_every_run_file_loads() -
     names = {config.__dataclass_fields__["name"].default for config in CONFIGS}
     assert used <= names
     assert names - used == set()
+
+
+def test_settings_and_their_class_say_what_a_network_is_for() -> None:
+    of_items = {"SASRecConfig": True, "GRU4RecConfig": True, "HGRNConfig": True, "Mamba4RecConfig": True}
+    of_items["SIGMAConfig"] = False  # whose encoder looks ahead
+    for config in CONFIGS:
+        for either in (config, variants(config)[0]):
+            assert task_of(either) == ("next_item" if config.__name__ in of_items else "click")
+            assert is_causal(either) == of_items.get(config.__name__, False)

@@ -11,6 +11,7 @@ import pytest
 
 from ctrgate import train
 from ctrgate.config import load
+from ctrgate.errors import ConfigError
 from ctrgate.training import runs
 
 
@@ -36,3 +37,12 @@ def test_a_run_that_is_killed_as_it_begins_can_begin_again(
     assert found["threads"] == 1
     assert found["polars_threads"] >= 1
     assert "warm_start" not in found
+
+
+def test_workers_that_go_on_with_a_run_cut_its_tables_as_it_began(write_run: Callable[..., Path]) -> None:
+    """Row-wise Adagrad over cut columns is another rule; one process cuts nothing, whatever it is allowed."""
+    path, cut = write_run("fused", train={"batch_size": 100, "epochs": 1}), "cluster.sharding=[column_wise]"
+    for overrides in ([], [cut], ["train.workers=2"]):
+        train.run(load(path, train.Config, overrides))
+    with pytest.raises(ConfigError, match=r"other settings \(cluster\.sharding\)"):
+        train.run(load(path, train.Config, [cut, "train.workers=2"]))

@@ -120,6 +120,25 @@ def test_the_best_state_is_one_after_the_search(write_run: Callable[..., Path]) 
     }
 
 
+def test_a_search_that_has_not_ended_says_that_it_has_no_best_state(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, step = write_run(train=TRAIN, select=SEARCH), loop.Fit.step
+
+    def dying(fit: loop.Fit, batch: object, *, asked: bool) -> object:
+        if fit.progress.step == 30:
+            raise KeyboardInterrupt
+        return step(fit, batch, asked=asked)
+
+    monkeypatch.setattr(loop.Fit, "step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        trained(path)
+    folder = load(path, train.Config).folder
+    with pytest.raises(ConfigError, match=r"\(select\) has none before it ends: .* end epoch 4 first"):
+        restore(folder)
+    assert not restore(folder, which="last").model.gates.closed
+
+
 def test_dropped_values_look_up_zeros_and_their_rows_stay_as_they_were(write_run: Callable[..., Path]) -> None:
     path = write_run(train=TRAIN, select={**SEARCH, "penalty": 1.0, "epochs": 2})
     trained(path)

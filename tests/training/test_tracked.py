@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from ctrgate import evaluate, export, train
 from ctrgate.config import load
+from ctrgate.training import loop
 
 
 def test_one_mlflow_run_holds_what_the_verbs_made(write_run: Callable[..., Path], tmp_path: Path) -> None:
@@ -46,3 +47,29 @@ def test_one_mlflow_run_holds_what_the_verbs_made(write_run: Callable[..., Path]
         f"{kept}/manifest.json",
         f"{kept}/tables.safetensors",
     } <= files()
+
+
+def test_a_training_killed_before_its_first_checkpoint_and_after_its_last_is_one_run_that_ends(
+    write_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    path = write_run(tracking={"uri": uri, "artifacts": str(tmp_path / "artifacts")})
+
+    def killed(*_: object, **__: object) -> object:
+        raise KeyboardInterrupt
+
+    for where, name in ((loop.Fit, "step"), (train, "learning_curve")):
+        with monkeypatch.context() as patched:
+            patched.setattr(where, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                train.run(load(path, train.Config))
+    config = load(path, train.Config)
+    assert config.folder.checkpoints.progress().finished
+    train.run(config)
+
+    client = MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("ctrgate").experiment_id])
+    assert run.info.status == "FINISHED"
+    steps = {point.step for point in client.get_metric_history(run.info.run_id, "valid/auc")}
+    assert steps == {line["step"] for line in config.folder.metrics()}
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "figures")] == ["figures/learning_curve.png"]

@@ -18,12 +18,15 @@ import torch
 from safetensors.torch import load_file
 
 from ctrgate import evaluate, prepare, train
-from ctrgate.config import load
+from ctrgate.cluster.settings import STOP_FILE
+from ctrgate.config import dump, load
 from ctrgate.data.reader import Reader
 from ctrgate.errors import ArtifactError, ConfigError, DataError, Interrupted
+from ctrgate.features.prepared import Prepared
 from ctrgate.files import locked
 from ctrgate.training import checkpoint, loop
 from ctrgate.training.runs import restore
+from ctrgate.training.workers import Workers
 
 
 def trained(path: Path, *overrides: str) -> dict[str, object]:
@@ -182,6 +185,46 @@ def test_restart_throws_the_earlier_run_away(write_run: Callable[..., Path]) -> 
     assert again["epochs"] == 1
 
 
+def test_what_was_begun_by_a_restart_is_gone_on_with_and_not_begun_again(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = write_run(under="whole"), write_run(under="stopped")
+    trained(whole)
+    trained(stopped, "train.epochs=1")
+    folder = load(stopped, train.Config).folder
+    original = loop.Fit.step
+
+    def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
+        if fit.progress.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(fit, batch, asked=asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Fit, "step", step)
+        with pytest.raises(Interrupted, match=r"after step 8; .* the same command without train\.restart goes on"):
+            trained(stopped, "train.restart=true")
+    assert folder.settings()["train"]["restart"] is False
+    killed_after(monkeypatch, 4 * 13 - 8)  # one step more would be one that is done again
+    trained(folder.path)  # as it is recorded
+    assert_same_runs(whole, stopped)
+
+
+def test_workers_that_are_started_again_do_not_throw_their_run_away(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, object] = {}
+
+    def train_on_workers(_: object, settings: dict[str, dict[str, object]], **named: object) -> None:
+        given.update(settings["train"] | named)
+        raise Stop
+
+    monkeypatch.setattr("ctrgate.cluster.train.train_on_workers", train_on_workers)
+    for override, restarted in {"train.restart=true": True, "train.restart=false": False}.items():
+        with pytest.raises(Stop):
+            trained(write_run(), override, "train.workers=2")
+        assert (given["restart"], given["restarted"]) == (False, restarted)
+
+
 def test_other_settings_are_refused_and_named(write_run: Callable[..., Path]) -> None:
     path = write_run()
     trained(path, "train.epochs=1")
@@ -218,6 +261,25 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert signal.getsignal(number) == before
     trained(stopped)
     assert_same_runs(whole, stopped)
+
+
+def test_the_stop_file_ends_the_training_of_a_single_worker(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver writes it at a signal: the worker, a process of Ray, gets none."""
+    config = load(write_run(), train.Config, ["train.workers=1"])
+    prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)
+    config.folder.begin(dump(config), seed=config.seed, prepared=prepared)
+    original = loop.Fit.step
+
+    def step(fit: loop.Fit, batch: object, *, asked: bool) -> object:
+        if fit.progress.step == 7:
+            (config.folder.path / STOP_FILE).touch()
+        return original(fit, batch, asked=asked)
+
+    monkeypatch.setattr(loop.Fit, "step", step)
+    with pytest.raises(Interrupted, match="stopped by request after step 8"):
+        train.work(dump(config), Workers(rank=0, count=1))
 
 
 @pytest.mark.slow
