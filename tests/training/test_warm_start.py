@@ -165,7 +165,8 @@ def test_after_a_compaction_rows_are_found_by_their_values(
     )
     artifact = tmp_path / "artifact"
     smaller.save(artifact / "encoder")
-    (artifact / "network.json").write_text("{}")
+    for file in ("manifest.json", "network.json"):
+        (artifact / file).write_text("{}")
     prepare.run(load(second, prepare.Config, [f"prepare.previous={artifact}"]))
     new = encoder_of(second)
     before, start = state(first), start_of(second, monkeypatch)
