@@ -213,17 +213,14 @@ def _apply(override: str, raw: dict[str, Any], *, folder: Path) -> list[str]:
         return [f"{name}: {text!r} is not valid YAML"]
     place = raw
     for depth, key in enumerate(keys[:-1]):
-        inner = place.get(key, {})
-        place[key] = dict(_section(inner, folder) if depth == 0 else inner) if not _is_leaf(inner) else None
-        if place[key] is None:
+        # Only a section may lie in a file of its own; below it a text that ends in .yaml is a text.
+        inner = _section(place.get(key), folder) if depth == 0 else place.get(key)
+        if inner is not None and not isinstance(inner, dict):
             return [f"{name}: {'.'.join(keys[: depth + 1])} is a value, not a section"]
+        place[key] = dict(inner or {})
         place = place[key]
     place[keys[-1]] = value
     return []
-
-
-def _is_leaf(value: Any) -> bool:
-    return not isinstance(value, dict) and not (isinstance(value, str) and value.endswith((".yaml", ".yml")))
 
 
 def _unknown(name: object, known: Iterable[str]) -> str:

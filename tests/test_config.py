@@ -142,6 +142,21 @@ def test_a_bad_override_is_a_fault_like_any_other(tmp_path: Path) -> None:
     assert "seed: an override is written section.key=value" in said
 
 
+@pytest.mark.parametrize(
+    "text", ["tables: {second: null}\n", "tables: null\n", "tables: {}\n", "seed: 1\n", "tables: tables.yaml\n"]
+)
+def test_an_override_fills_a_section_that_is_null_or_is_not_there(tmp_path: Path, text: str) -> None:
+    written(tmp_path, "second: null\n", name="tables.yaml")
+    found = load(written(tmp_path, text), WithUnions, ["tables.second.name=fused", "tables.second.rate=0.5"])
+    assert found.tables.second == Fused(rate=0.5)
+
+
+def test_only_a_section_is_read_from_a_file_by_an_override(tmp_path: Path) -> None:
+    written(tmp_path, "a: 1\n", name="a.yaml")
+    said = faults(written(tmp_path, "train: {into: a.yaml}\n"), "train.into.x=1")
+    assert "train.into.x: train.into is a value, not a section" in said
+
+
 def test_a_section_may_lie_in_a_file_of_its_own_and_be_overridden(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     written(tmp_path, "batch_size: 16\nlr: 0.5\n", name="parts/train.yaml")
