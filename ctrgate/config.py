@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,7 +104,7 @@ def load(path: str | Path, into: type[T], overrides: Sequence[str] = ()) -> T:
     try:
         result = adapter.validate_python(taken)
     except ValidationError as error:
-        faults += _faults(error, adapter)
+        faults += _faults(error, into)
     if faults:
         raise ConfigError(f"{path} is not a valid run:\n" + "\n".join(f"  {fault}" for fault in faults))
     return result
@@ -124,7 +125,7 @@ def load_file(path: str | Path, into: type[T], *, what: str) -> T:
     try:
         return adapter.validate_python(_read(Path(path), of="settings"))
     except ValidationError as error:
-        faults = _faults(error, adapter)
+        faults = _faults(error, into)
     raise ConfigError(f"{path} is not {what}:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
@@ -134,7 +135,7 @@ def faults_of(values: Mapping[str, Any], into: type) -> list[str]:
     try:
         adapter.validate_python(values)
     except ValidationError as error:
-        return _faults(error, adapter)
+        return _faults(error, into)
     return []
 
 
@@ -229,9 +230,14 @@ def _unknown(name: object, known: Iterable[str]) -> str:
     return f"{name}: no such section; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
 
 
-def _faults(error: ValidationError, adapter: TypeAdapter[Any]) -> list[str]:
-    schema = adapter.json_schema()
-    return [_fault(dict(item), schema) for item in error.errors(include_url=False)]
+def _faults(error: ValidationError, into: type) -> list[str]:
+    return [_fault(dict(item), _schema_of(into)) for item in error.errors(include_url=False)]
+
+
+@functools.lru_cache(maxsize=16)
+def _schema_of(into: type) -> dict[str, Any]:
+    """The JSON schema of a class, which takes long enough (50 ms) that a search is to make it once."""
+    return TypeAdapter(into).json_schema()
 
 
 def _fault(error: dict[str, Any], schema: dict[str, Any]) -> str:
