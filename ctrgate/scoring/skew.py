@@ -16,7 +16,7 @@ from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.snapshot import ColumnSnapshot, IdBins
 from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.features.tables import HashTable
-from ctrgate.metrics.arrays import Floats
+from ctrgate.metrics.arrays import MISSING, Floats
 from ctrgate.metrics.histogram import EDGES, Counts
 from ctrgate.metrics.stability import psi, smoothed
 from ctrgate.progress import warned_of
@@ -164,4 +164,4 @@ def _bin_name(artifact: Artifact, name: str, column: ColumnSnapshot, place: int)
     if isinstance(artifact.encoder.tables[artifact.layout.vocabularies()[name]], HashTable):
         return f"bucket {row - FIRST_VALUE_ID}"
     value = artifact.encoder.decode(name, pl.Series([row])).item()
-    return "missing" if value is None else str(value)
+    return MISSING if value is None else str(value)
