@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ctrgate.gate_report.names import split
+from ctrgate.gate_report.names import scaling_and_choosing
 
 __all__ = ["Headline", "headline"]
 
@@ -45,7 +45,7 @@ class Headline:
 
 def headline(report: Mapping[str, Any]) -> Headline:
     """Of what ``evaluation/gates.json`` holds."""
-    factors, experts = split(report["gates"])
+    factors, experts = scaling_and_choosing(report["gates"])
     bounded = [gate for gate in factors if gate["saturated"] is not None]
     num_bounded = sum(gate["num_coordinates"] for gate in bounded)
     saturated = sum(gate["saturated"] * gate["num_coordinates"] for gate in bounded)

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 from ctrgate import figures, page
 from ctrgate.gate_report.drawn import cross_map, field_bars, field_map, load_bars, place_bars
 from ctrgate.gate_report.headline import headline
-from ctrgate.gate_report.names import Gate, families, kind_in_words, layer_names, short_name, split
+from ctrgate.gate_report.names import (
+    Gate,
+    families,
+    is_mapped,
+    kind_in_words,
+    layer_names,
+    scaling_and_choosing,
+    short_name,
+)
 from ctrgate.gate_report.tables import expert_table, field_table, gate_table
 from ctrgate.page import Html, Section, Tile
 
@@ -22,7 +30,7 @@ _SAME = 1e-6  # gates that differ less between segments do not depend on the row
 
 def gate_section(report: Mapping[str, Any]) -> Section:
     """The section about what ``evaluation/gates.json`` holds; details are folded."""
-    factors, experts = split(report["gates"])
+    factors, experts = scaling_and_choosing(report["gates"])
     by_field = families(factors)
     parts = [page.tiles(_tiles(report))] if report["gates"] else []
     parts += [page.note(_note(factors))] if factors else []
@@ -95,13 +103,13 @@ def _tiles(report: Mapping[str, Any]) -> list[Tile]:
 
 
 def _family(family: Sequence[Gate], report: Mapping[str, Any]) -> Html:
-    """Gates of one kind: a heat map of layers by fields where there are several, and bars for each of them."""
+    """Gates of one kind: a heat map of layers by fields where that is easier to read, and bars for each of them."""
     kind = family[0]["kind"]
     named = dict(zip(layer_names(family, report), family, strict=True))
     bars = {label: _svg(field_bars(gate), f"Fields of {gate['name']}") for label, gate in named.items()}
     tables = [page.heading(label) + field_table(gate) for label, gate in named.items()]
     parts = [page.heading(f"{kind_in_words(kind)}, by field")]
-    if len(family) > 2:
+    if is_mapped(family):
         caption = "Mean factor by layer and field; blue above the neutral factor, orange below, deeper the farther off"
         drawn = _svg(field_map(family, report), f"{kind} by layer and field")
         parts += [page.natural_figures({caption: drawn}), page.folded("Each layer with its spread", page.figures(bars))]
