@@ -313,3 +313,22 @@ def test_page_and_record_show_a_family_alike(count: int, names: list[str], maps:
     assert text.count("Each layer with its spread") == maps
     for layer in range(count):
         assert text.count(f'aria-label="Fields of body.cross.layers.{layer}.gate"') == 1
+
+
+def test_the_notes_say_what_is_counted_and_that_values_were_left_out() -> None:
+    seen = some_gates()
+    text = "".join(gate_section(seen).parts)
+    for note in (
+        "Saturated: within 1.8 % of an end of its range",
+        "Near zero: smaller than 0.001, whatever the sign, of a factor without bounds.",
+        "Dead: below 1 % of the neutral factor on every row.",
+        "Unused: below 1 % of an equal share on every row.",
+    ):
+        assert text.count(note) == 1
+    assert "values with most rows" not in text
+    for gate in seen["gates"]:
+        for segment in gate["segments"].values():
+            segment["num_values"] = 1_200
+    assert "deeper the farther off. The 2 values with most rows, of 1,200.</p>" in "".join(gate_section(seen).parts)
+    seen["gates"] = seen["gates"][:3]  # of bounded factors alone
+    assert "Near zero:" not in "".join(gate_section(seen).parts)
