@@ -85,15 +85,16 @@ def check_skew(
     Raises:
         HeldBackError: Where the settings say so.
     """
-    held_out = f"the rows that {artifact.manifest.origin.run} held out"
-    known = artifact.snapshot.logits if artifact.snapshot else {}
+    snapshot = artifact.snapshot
+    known: Counts = {} if snapshot is None else snapshot.logits
+    rows = "" if snapshot is None else f"the {snapshot.split} rows of {artifact.manifest.origin.run}"
     of_logits = logit_shifts(known if earlier is None else earlier, histogram["logits"])
     of_features = feature_shifts(artifact, histogram["features"])
     told = [
         f"the {what} of {of.name} are not distributed as in {like}: PSI {of.value:.3f}, allowed is {limit:g}{of.where}"
         for what, like, limit, shifts in (
-            ("logits", settings.like or held_out, settings.max_psi, of_logits),
-            ("values", held_out, settings.max_feature_psi, of_features),
+            ("logits", settings.like or rows, settings.max_psi, of_logits),
+            ("values", rows, settings.max_feature_psi, of_features),
         )
         for of in shifts
         if of.exceeds(limit)
