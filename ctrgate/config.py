@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,7 +104,7 @@ def load(path: str | Path, into: type[T], overrides: Sequence[str] = ()) -> T:
     try:
         result = adapter.validate_python(taken)
     except ValidationError as error:
-        faults += [_fault(dict(item), adapter) for item in error.errors(include_url=False)]
+        faults += _faults(error, into)
     if faults:
         raise ConfigError(f"{path} is not a valid run:\n" + "\n".join(f"  {fault}" for fault in faults))
     return result
@@ -124,7 +125,7 @@ def load_file(path: str | Path, into: type[T], *, what: str) -> T:
     try:
         return adapter.validate_python(_read(Path(path), of="settings"))
     except ValidationError as error:
-        faults = [_fault(dict(item), adapter) for item in error.errors(include_url=False)]
+        faults = _faults(error, into)
     raise ConfigError(f"{path} is not {what}:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
@@ -134,7 +135,7 @@ def faults_of(values: Mapping[str, Any], into: type) -> list[str]:
     try:
         adapter.validate_python(values)
     except ValidationError as error:
-        return [_fault(dict(item), adapter) for item in error.errors(include_url=False)]
+        return _faults(error, into)
     return []
 
 
@@ -213,17 +214,14 @@ def _apply(override: str, raw: dict[str, Any], *, folder: Path) -> list[str]:
         return [f"{name}: {text!r} is not valid YAML"]
     place = raw
     for depth, key in enumerate(keys[:-1]):
-        inner = place.get(key, {})
-        place[key] = dict(_section(inner, folder) if depth == 0 else inner) if not _is_leaf(inner) else None
-        if place[key] is None:
+        # Only a section may lie in a file of its own; below it a text that ends in .yaml is a text.
+        inner = _section(place.get(key), folder) if depth == 0 else place.get(key)
+        if inner is not None and not isinstance(inner, dict):
             return [f"{name}: {'.'.join(keys[: depth + 1])} is a value, not a section"]
+        place[key] = dict(inner or {})
         place = place[key]
     place[keys[-1]] = value
     return []
-
-
-def _is_leaf(value: Any) -> bool:
-    return not isinstance(value, dict) and not (isinstance(value, str) and value.endswith((".yaml", ".yml")))
 
 
 def _unknown(name: object, known: Iterable[str]) -> str:
@@ -232,12 +230,22 @@ def _unknown(name: object, known: Iterable[str]) -> str:
     return f"{name}: no such section; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
 
 
-def _fault(error: dict[str, Any], adapter: TypeAdapter[Any]) -> str:
+def _faults(error: ValidationError, into: type) -> list[str]:
+    return [_fault(dict(item), _schema_of(into)) for item in error.errors(include_url=False)]
+
+
+@functools.lru_cache(maxsize=16)
+def _schema_of(into: type) -> dict[str, Any]:
+    """The JSON schema of a class, which takes long enough (50 ms) that a search is to make it once."""
+    return TypeAdapter(into).json_schema()
+
+
+def _fault(error: dict[str, Any], schema: dict[str, Any]) -> str:
     """One line for one pydantic error, with its path and the nearest known name."""
-    place = ".".join(str(part) for part in error["loc"]) or "the run"
+    path, known = _located(schema, error["loc"])
+    place = ".".join(path) or "the run"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _names_at(adapter.json_schema(), error["loc"][:-1])
-        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
         return f"{place}: no such setting; {hint}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
@@ -257,30 +265,44 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _names_at(schema: dict[str, Any], loc: Sequence[int | str]) -> list[str]:
-    """The setting names that a JSON schema knows at a place of a validation error."""
+def _located(schema: dict[str, Any], loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
+    """The place of a validation error as a run file has it, and the setting names that are known beside its last part.
+
+    pydantic puts the tag of the option into its place wherever a union stands, between two names of the run file. The
+    schema is followed part by part, since a setting or a key may be called as a tag is.
+    """
     definitions = schema.get("$defs", {})
 
-    def resolve(node: Any) -> Any:
-        while isinstance(node, dict) and "$ref" in node:
-            node = definitions.get(node["$ref"].rsplit("/", 1)[-1], {})
-        return node
-
-    nodes = [resolve(schema)]
-    for part in loc:
-        following: list[Any] = []
-        for node in nodes:
-            if not isinstance(node, dict):
-                continue
-            mapping = node.get("discriminator", {}).get("mapping", {})
-            if part in mapping:
-                following.append({"$ref": mapping[part]})
-            elif isinstance(part, int):
-                following += [node[key] for key in ("items", "additionalProperties") if key in node]
-            elif part in node.get("properties", {}):
-                following.append(node["properties"][part])
+    def resolved(node: Any) -> dict[str, Any]:
+        """What a node stands for: behind references, and without null beside a single option."""
+        while isinstance(node, dict):
+            options = [option for option in node.get("anyOf", []) if option.get("type") != "null"]
+            if "$ref" in node:
+                node = definitions.get(node["$ref"].rsplit("/", 1)[-1])
+            elif len(options) == 1:
+                node = options[0]
             else:
-                following += [node["additionalProperties"]] if node.get("additionalProperties") else []
-            following += [option for option in node.get("anyOf", []) if part not in mapping]
-        nodes = [resolve(node) for node in following] or nodes
-    return [name for node in nodes if isinstance(node, dict) for name in node.get("properties", {})]
+                return node
+        return {}
+
+    path: list[str] = []
+    node, known = resolved(schema), list[str]()
+    for part in loc:
+        tagged = node.get("discriminator", {}).get("mapping", {})
+        if part in tagged:
+            node = resolved({"$ref": tagged[part]})
+        elif "anyOf" in node:  # options without a tag are named by their type; nothing is set within them
+            node = {}
+        else:
+            path.append(str(part))
+            known = list(node.get("properties", {}))
+            node = resolved(_within(node, part))
+    return path, known
+
+
+def _within(node: Mapping[str, Any], part: int | str) -> Any:
+    """What a JSON schema says of an entry of a list, a setting of a section, or a key's value."""
+    if isinstance(part, int):
+        first = node.get("prefixItems", [])
+        return first[part] if part < len(first) else node.get("items")
+    return node.get("properties", {}).get(part) or node.get("additionalProperties")

@@ -170,7 +170,7 @@ class Fields:
         - rows: per key (``user``, ``gate1/user``) ``(B, D)``
         - numbers: ``(B, N)``; vectors: per column ``(B, W)``; both are projected into ``rows`` by the network
         - sequences: per group, see ``Sequence``
-        - order: the schema's fields in the schema's order, known once numbers and vectors are projected
+        - order: the dataset's fields in their order, known once numbers and vectors are projected
         - groups: ``(B,)`` int64, the user of each row where the batch tells it, else None; for terms in training, and
           never for what a row is answered
         - blocks: ``(B, sum of D)`` for keys whose rows lie side by side already, as ``flat`` wants them
@@ -198,7 +198,7 @@ class Fields:
 
     @property
     def flat(self) -> Tensor:
-        """The schema's fields side by side, ``(B, sum of D)``."""
+        """The dataset's fields side by side, ``(B, sum of D)``."""
         return _side_by_side(self._parts())
 
     @property
@@ -220,7 +220,7 @@ class Fields:
 
     @property
     def stacked(self) -> Tensor:
-        """The schema's fields one below the other, ``(B, F, D)``; they need one width."""
+        """The dataset's fields one below the other, ``(B, F, D)``; they need one width."""
         return torch.stack([self.rows[name] for name in self.order], dim=1)
 
 

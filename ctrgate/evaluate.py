@@ -62,7 +62,9 @@ def run(config: Config) -> dict[str, Any]:
     gates nor cross matrices leaves none.
 
     Returns:
-        By split the number of rows, AUC with interval, log loss, normalised entropy, calibration ratio and grouped AUC.
+        ``run``, its folder, and by split ``num_rows``, ``rows_per_second`` and what was measured. Of clicks that is
+        ``auc`` with its interval, ``log_loss``, ``normalized_entropy``, ``calibration_ratio``, ``ece`` and ``gauc``; of
+        ranked items ``ranking``, ``num_candidates``, ``unknown_targets``, ``seen_targets`` and ``seen``.
 
     Raises:
         ConfigError: Where the run or all its splits are missing.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +26,8 @@ __all__ = ["Config", "run"]
 
 _SPLIT_ORDER = ("test", "valid", "train")
 _GATES = "gates"
+# What reading a value raises where a file does not hold what it should.
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError)
 
 
 @settings
@@ -58,11 +61,17 @@ def run(config: Config) -> dict[str, Any]:
     evaluations = {path.stem: _json(path, verb="evaluate") for path in _in_order(folder / "evaluation")}
     if not lines and not evaluations:
         raise ConfigError(f"{folder} has neither metrics.jsonl nor evaluation/*.json; run `ctrgate train` first")
+    gates = _found(folder, f"evaluation/{_GATES}.json", verb="evaluate")
+    steps = {name: of["step"] for name, of in (*evaluations.items(), *((_GATES, of) for of in gates)) if "step" in of}
     evaluated = [
-        _evaluation(split, result, first=not place) for place, (split, result) in enumerate(evaluations.items())
+        _section(
+            partial(_evaluation, split=split, steps=steps, first=not place), result, path=f"evaluation/{split}.json"
+        )
+        for place, (split, result) in enumerate(evaluations.items())
     ]
+    watched = [_section(partial(_gates, steps=steps), of, path=f"evaluation/{_GATES}.json") for of in gates]
     training = [_training(lines)] if lines else []
-    sections = [*evaluated[:1], *training, *_gates(folder), *evaluated[1:], *_surroundings(folder)]
+    sections = [*evaluated[:1], *training, *watched, *_tables(folder), *evaluated[1:], *_surroundings(folder)]
     target = folder / "report" / "index.html"
     with atomic_file(target) as temporary:
         temporary.write_text(page.page(config.name, subtitle=_subtitle(folder), sections=sections), encoding="utf-8")
@@ -77,28 +86,54 @@ def run(config: Config) -> dict[str, Any]:
     return {"report": str(target), "splits": list(evaluations), name: headline.get(name)}
 
 
-def _evaluation(split: str, result: Mapping[str, Any], *, first: bool) -> Section:
-    """The first one open and explained, the others folded."""
+def _section(
+    make: Callable[[Mapping[str, Any]], Section], values: Mapping[str, Any], *, path: str, verb: str = "evaluate"
+) -> Section:
+    """The section about what a file holds; DataError, with the verb that writes the file, where that is damaged."""
     try:
-        if "ranking" in result:
-            return ranking_section(split, result, first=first)
-        parts = [page.tiles(_tiles(result)), *([page.note(_NOTE)] if first else [])]
-        drawn = {}
-        if result.get("roc", {}).get("false_positive_rate"):
-            roc = figures.roc(result["roc"], auc=result["auc"]["value"])
-            drawn["ROC curve"] = figures.to_svg(roc, title=f"ROC curve, {split}")
-        if result.get("reliability", {}).get("predicted"):
-            reliability = figures.reliability(result["reliability"])
-            drawn["Calibration: seen against predicted click rate, bins of equal weight, 95 % intervals"] = (
-                figures.to_svg(reliability, title=f"Calibration, {split}")
-            )
-        if drawn:
-            parts.append(page.figures(drawn))
-        for name, segment in result.get("segments", {}).items():
-            parts.append(_segments(name, segment))
-    except (KeyError, TypeError) as error:
-        raise DataError(f"evaluation/{split}.json lacks {error}; write it anew with `ctrgate evaluate`") from error
-    return Section(title=f"On the {split} rows", parts=parts, folded=not first)
+        return make(values)
+    except _DAMAGED as error:
+        found = f"lacks {error}" if isinstance(error, KeyError) else f"is not what it should be ({error})"
+        raise DataError(f"{path} {found}; write it anew with `ctrgate {verb}`") from error
+
+
+def _evaluation(result: Mapping[str, Any], *, split: str, steps: Mapping[str, int], first: bool) -> Section:
+    """The first one open and explained, the others folded."""
+    if "ranking" in result:
+        return _at_step(ranking_section(split, result, first=first), name=split, steps=steps)
+    parts = [page.tiles(_tiles(result)), *([page.note(_NOTE)] if first else [])]
+    drawn = {}
+    if result.get("roc", {}).get("false_positive_rate"):
+        roc = figures.roc(result["roc"], auc=result["auc"]["value"])
+        drawn["ROC curve"] = figures.to_svg(roc, title=f"ROC curve, {split}")
+    if result.get("reliability", {}).get("predicted"):
+        reliability = figures.reliability(result["reliability"])
+        drawn["Calibration: seen against predicted click rate, bins of equal weight, 95 % intervals"] = figures.to_svg(
+            reliability, title=f"Calibration, {split}"
+        )
+    if drawn:
+        parts.append(page.figures(drawn))
+    for name, segment in result.get("segments", {}).items():
+        parts.append(_segments(name, segment))
+    return _at_step(Section(title=f"On the {split} rows", parts=parts, folded=not first), name=split, steps=steps)
+
+
+def _gates(seen: Mapping[str, Any], *, steps: Mapping[str, int]) -> Section:
+    return _at_step(gate_section(seen), name=_GATES, steps=steps)
+
+
+def _at_step(section: Section, *, name: str, steps: Mapping[str, int]) -> Section:
+    """With the step of the checkpoint on top, and those of the others where they are not all the same."""
+    if name not in steps:
+        return section
+    text = f"Checkpoint of step {steps[name]:,}."
+    if len(set(steps.values())) > 1:
+        told = ", ".join(f"{other} {step:,}" for other, step in steps.items())
+        text += (
+            f" Do not compare the sections: they are of different checkpoints ({told}). ctrgate evaluate measures all "
+            "splits that evaluate.splits names, and the gates on the first of them, with one."
+        )
+    return replace(section, parts=[page.note(text), *section.parts])
 
 
 _NOTE = (
@@ -154,22 +189,19 @@ def _training(lines: Sequence[Mapping[str, Any]]) -> Section:
     return Section(title="Training", parts=[page.beside(curve, page.pairs(facts))])
 
 
-def _gates(folder: Path) -> list[Section]:
-    """Gates, kept values and widths, as far as the run has them."""
-    known: dict[str, tuple[str, Callable[[Mapping[str, Any]], Section]]] = {
-        f"evaluation/{_GATES}.json": ("evaluate", gate_section),
-        "selection.json": ("train", _selection),
-        "widths.json": ("widths", _widths),
-    }
-    sections = []
-    for name, (verb, section) in known.items():
-        if (folder / name).exists():
-            try:
-                sections.append(section(_json(folder / name, verb=verb)))
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                found = f"lacks {error}" if isinstance(error, KeyError) else f"is not what it should be ({error})"
-                raise DataError(f"{name} {found}; write it anew with `ctrgate {verb}`") from error
-    return sections
+def _tables(folder: Path) -> list[Section]:
+    """Kept values and widths, as far as the run has them."""
+    known = {"selection.json": ("train", _selection), "widths.json": ("widths", _widths)}
+    return [
+        _section(make, values, path=name, verb=verb)
+        for name, (verb, make) in known.items()
+        for values in _found(folder, name, verb=verb)
+    ]
+
+
+def _found(folder: Path, name: str, *, verb: str) -> list[dict[str, Any]]:
+    """What a file holds that a run need not have."""
+    return [_json(folder / name, verb=verb)] if (folder / name).exists() else []
 
 
 def _selection(selection: Mapping[str, Any]) -> Section:

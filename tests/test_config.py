@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Discriminator
 
 from ctrgate.config import Place, dump, load, settings, to_yaml
 from ctrgate.errors import ConfigError
@@ -29,6 +32,44 @@ class Config:
 
     train: Train = dataclasses.field(default_factory=Train)
     seed: int = 0
+
+
+@settings
+class Dense:
+    """One rule for these tests; a setting is called as the other rule is."""
+
+    name: Literal["dense"] = "dense"
+    rate: float = 0.1
+    fused: int = 0
+
+
+@settings
+class Fused:
+    """Another rule for these tests."""
+
+    name: Literal["fused"] = "fused"
+    rate: float = 0.1
+    start: Literal["zero", "one"] | int = 0
+
+
+Rule = Annotated[Dense | Fused, Discriminator("name")]
+
+
+@settings
+class Tables:
+    """A section with unions for these tests."""
+
+    rule: Rule = dataclasses.field(default_factory=Dense)
+    second: Rule | None = None
+    each: tuple[Rule, ...] = ()
+    by: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
+
+
+@settings
+class WithUnions:
+    """A run of these tests that has unions."""
+
+    tables: Tables = dataclasses.field(default_factory=Tables)
 
 
 def written(folder: Path, text: str, *, name: str = "run.yaml") -> Path:
@@ -61,6 +102,28 @@ def test_all_faults_are_told_at_once_with_their_paths(tmp_path: Path) -> None:
     assert "trane: no such section; did you mean train?" in said
 
 
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ("rule: {name: fused, rate: x}", "tables.rule.rate: input should be a valid number"),
+        ("rule: {name: dense, rat: 1}", "tables.rule.rat: no such setting; did you mean rate?"),
+        ("second: {name: fused, rat: 1}", "tables.second.rat: no such setting; did you mean rate?"),
+        ("rule: {name: dense, dense: 1}", "tables.rule.dense: no such setting"),
+        ("rule: {name: dense, fused: x}", "tables.rule.fused: input should be a valid integer"),
+        ("each: [{name: dense}, {name: fused, rate: x}]", "tables.each.1.rate: input should be a valid number"),
+        ("by: {dense: {name: dense, rate: x}}", "tables.by.dense.rate: input should be a valid number"),
+        ("by: {dense: {name: dens}}", "tables.by.dense: 'dens' is none of 'dense', 'fused'; did you mean dense?"),
+        ("rule: {name: fused, start: [x]}", "tables.rule.start: input should be 'zero' or 'one'"),
+    ],
+)
+def test_a_fault_is_told_where_the_run_file_has_it_whatever_it_is_called(
+    tmp_path: Path, tables: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(written(tmp_path, f"tables: {{{tables}}}\n"), WithUnions)
+    assert f"  {said}" in str(error.value)
+
+
 def test_a_known_section_that_the_verb_does_not_read_is_left_alone(tmp_path: Path) -> None:
     assert load(written(tmp_path, "model: {anything: 1}\nseed: 3\n"), Config).seed == 3
 
@@ -77,6 +140,21 @@ def test_a_bad_override_is_a_fault_like_any_other(tmp_path: Path) -> None:
     assert "trian: no such section; did you mean train?" in said
     assert "seed.x: seed is a value, not a section" in said
     assert "seed: an override is written section.key=value" in said
+
+
+@pytest.mark.parametrize(
+    "text", ["tables: {second: null}\n", "tables: null\n", "tables: {}\n", "seed: 1\n", "tables: tables.yaml\n"]
+)
+def test_an_override_fills_a_section_that_is_null_or_is_not_there(tmp_path: Path, text: str) -> None:
+    written(tmp_path, "second: null\n", name="tables.yaml")
+    found = load(written(tmp_path, text), WithUnions, ["tables.second.name=fused", "tables.second.rate=0.5"])
+    assert found.tables.second == Fused(rate=0.5)
+
+
+def test_only_a_section_is_read_from_a_file_by_an_override(tmp_path: Path) -> None:
+    written(tmp_path, "a: 1\n", name="a.yaml")
+    said = faults(written(tmp_path, "train: {into: a.yaml}\n"), "train.into.x=1")
+    assert "train.into.x: train.into is a value, not a section" in said
 
 
 def test_a_section_may_lie_in_a_file_of_its_own_and_be_overridden(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from ctrgate import evaluate
 from ctrgate.features.layout import Member, SequenceGroup
 from ctrgate.training.evaluation import _events
 
@@ -38,6 +41,14 @@ def test_rows_are_told_apart_by_trains_lowest_fifth(tmp_path: Path) -> None:
 def test_where_the_lowest_fifth_is_short_there_are_two_parts(tmp_path: Path, train: list[int]) -> None:
     prepared: Any = Files(tmp_path, train=train, test=[0, 3, 4])
     assert _events(prepared, "test", GROUP).to_list() == ["0 to 3", "0 to 3", "more than 3"]
+
+
+def test_what_evaluate_returns_is_what_it_says(dense_run: Any) -> None:
+    said = set(re.findall(r"``(\w+)``", inspect.getdoc(evaluate.run).partition("Returns:")[2].partition("Raises:")[0]))
+    result = dense_run("evaluate")
+    assert set(result) == {"run", "valid", "test"}
+    assert {"run", *result["test"]} <= said
+    assert said == {"run", "rows_per_second", *evaluate._HEADLINE}
 
 
 def test_an_evaluation_has_the_segment_of_each_history(dense_run: Any) -> None:

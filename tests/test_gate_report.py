@@ -22,9 +22,11 @@ from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
 from ctrgate.gate_report.drawn import gate_figures
 from ctrgate.gate_report.headline import headline
+from ctrgate.gate_report.section import gate_section
 from ctrgate.progress import console
 from ctrgate.training import evaluation
 from ctrgate.training.runs import Restored, RunFolder, restore
+from tests.test_report import some_gates
 
 FIELDS = ["user", "item", "price"]
 MODELS: dict[str, dict[str, Any]] = {
@@ -241,7 +243,11 @@ def test_figures_and_page_are_logged_in_the_runs_own_record(
     monkeypatch.setattr(report, "open_tracker", lambda *_, **__: tracker)
     folder = Path(verb("evaluate")["run"]) / "evaluation"
     drawn = [name for kind, name, *_ in tracker.told if kind == "figure"]
-    assert drawn[2:5] == ["gates_information_gate", "cross_cross_layers_0", "cross_cross_layers_1"]
+    assert drawn[2:] == [
+        *("gates_information_gate_order_2", "gates_information_gate_order_3"),
+        *("cross_cross_layers_0", "cross_cross_layers_1"),
+        *drawn[6:],
+    ]
     step = json.loads((folder / "gates.json").read_text(encoding="utf-8"))["step"]
     assert ("metric", "gates/dead", 0, step) in tracker.told
     tracker.told.clear()
@@ -283,8 +289,46 @@ def test_the_figures_of_several_kinds_have_names_of_their_own() -> None:
         lines = [{"field": field, "mean": 0.4, "std": 0.1} for field in FIELDS]
         return {"name": name, "kind": kind, "slot": "field", "bounds": None, "neutral": 1.0, "fields": lines}
 
-    gates = [gate("body.a.0", "LinearFieldGate"), gate("body.a.1", "LinearFieldGate"), gate("body.b.0", "ContextGate")]
+    gates = [*(gate(f"body.a.{layer}", "LinearFieldGate") for layer in range(3)), gate("body.b.0", "ContextGate")]
     drawn = gate_figures({"fields": FIELDS, "gates": gates, "cross": []})
     assert list(drawn) == ["gates_linear_field_gate", "gates_context_gate_1"]
     labels = [label.get_text() for label in drawn["gates_linear_field_gate"].axes[0].get_yticklabels()]
-    assert labels == ["layer 1", "layer 2"]
+    assert labels == ["layer 1", "layer 2", "layer 3"]
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "maps"),
+    [
+        (1, ["gates_information_gate"], 0),
+        (2, ["gates_information_gate_layer_1", "gates_information_gate_layer_2"], 0),
+        (3, ["gates_information_gate"], 1),
+    ],
+)
+def test_page_and_record_show_a_family_alike(count: int, names: list[str], maps: int) -> None:
+    seen = some_gates()
+    seen |= {"gates": seen["gates"][:count], "cross": []}
+    assert list(gate_figures(seen)) == names
+    text = "".join(gate_section(seen).parts)
+    assert text.count('aria-label="InformationGate by layer and field"') == maps
+    assert text.count("Each layer with its spread") == maps
+    for layer in range(count):
+        assert text.count(f'aria-label="Fields of body.cross.layers.{layer}.gate"') == 1
+
+
+def test_the_notes_say_what_is_counted_and_that_values_were_left_out() -> None:
+    seen = some_gates()
+    text = "".join(gate_section(seen).parts)
+    for note in (
+        "Saturated: within 1.8 % of an end of its range",
+        "Near zero: smaller than 0.001, whatever the sign, of a factor without bounds.",
+        "Dead: below 1 % of the neutral factor on every row.",
+        "Unused: below 1 % of an equal share on every row.",
+    ):
+        assert text.count(note) == 1
+    assert "values with most rows" not in text
+    for gate in seen["gates"]:
+        for segment in gate["segments"].values():
+            segment["num_values"] = 1_200
+    assert "deeper the farther off. The 2 values with most rows, of 1,200.</p>" in "".join(gate_section(seen).parts)
+    seen["gates"] = seen["gates"][:3]  # of bounded factors alone
+    assert "Near zero:" not in "".join(gate_section(seen).parts)

@@ -22,6 +22,12 @@ from ctrgate.tracking import TrackingConfig
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 FIELDS = ["user", "<i>item</i>", "what_this_row_shows_of_the_page"]
+EMPTY_SPLIT = json.dumps(
+    {
+        "auc": {"value": None, "low": None, "high": None},
+        **{"log_loss": 0.1, "calibration_ratio": None, "num_rows": 0, "num_positives": 0},
+    }
+)
 
 
 def config(tmp_path: Path, *, name: str = "small") -> Config:
@@ -259,6 +265,16 @@ def test_a_missing_or_empty_run_is_refused_with_the_remedy(tmp_path: Path) -> No
         ("evaluation/test.json", '{"auc": ', "test.json is not valid JSON"),
         ("evaluation/test.json", "[]", "must hold a JSON object"),
         ("evaluation/test.json", '{"num_rows": 1}', "evaluation/test.json lacks 'auc'; .* `ctrgate evaluate`"),
+        ("evaluation/test.json", '{"auc": 3}', "evaluation/test.json is not what it should be .* `ctrgate evaluate`"),
+        ("evaluation/test.json", '{"auc": {}, "roc": 3}', "evaluation/test.json lacks 'value'; .* `ctrgate evaluate`"),
+        (
+            "evaluation/test.json",
+            '{"ranking": [1]}',
+            "evaluation/test.json is not what it should be .*`ctrgate evaluate`",
+        ),
+        ("evaluation/test.json", '{"ranking": {"x": 1}}', "evaluation/test.json is not what it should be"),
+        ("evaluation/test.json", EMPTY_SPLIT, "evaluation/test.json is not what it should be .*division by zero"),
+        ("evaluation/gates.json", '{"gates": [3], "cross": []}', "evaluation/gates.json is not what it should be"),
         ("evaluation/gates.json", '{"gates": ', "gates.json is not valid JSON .* `ctrgate evaluate`"),
         ("evaluation/gates.json", "{}", "evaluation/gates.json lacks 'gates'; .* `ctrgate evaluate`"),
         ("evaluation/gates.json", '{"gates": 3}', "evaluation/gates.json is not what it should be"),
@@ -272,6 +288,23 @@ def test_a_damaged_file_is_named_and_no_page_written(tmp_path: Path, file: str, 
     with pytest.raises(DataError, match=message):
         run(config(tmp_path))
     assert not (folder / "report" / "index.html").exists()
+
+
+def test_each_section_says_of_which_checkpoint_it_is(tmp_path: Path) -> None:
+    folder = a_run(tmp_path)
+    add_gates(folder)  # of step 30
+    for split in ("valid", "test"):
+        path = folder / "evaluation" / f"{split}.json"
+        path.write_text(json.dumps({"step": 30, **json.loads(path.read_text(encoding="utf-8"))}), encoding="utf-8")
+    run(config(tmp_path))
+    page_of_one = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert page_of_one.count("Checkpoint of step 30.</p>") == 3
+    assert "Do not compare" not in page_of_one
+    path.write_text(path.read_text(encoding="utf-8").replace('"step": 30', '"step": 2000'), encoding="utf-8")
+    run(config(tmp_path))
+    text = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert text.count("Checkpoint of step 2,000. Do not compare the sections") == 1
+    assert text.count("different checkpoints (test 2,000, valid 30, gates 30)") == 3
 
 
 def test_the_report_imports_no_torch_and_no_pyplot() -> None:

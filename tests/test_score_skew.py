@@ -1,7 +1,8 @@
-"""Scored rows against those that training held out: alike they pass, moved they are named."""
+"""Scored rows against those that the model was exported with: alike they pass, moved they are named."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ from ctrgate.artifact.bundle import Artifact
 from ctrgate.errors import HeldBackError
 from ctrgate.metrics.stability import psi
 from ctrgate.scoring import skew
-from ctrgate.scoring.skew import _chance, _without_rare, shifted_features, shifted_logits
+from ctrgate.scoring.settings import ScoreSettings
+from ctrgate.scoring.skew import _chance, _without_rare, check_skew, shifted_features, shifted_logits
 
 
 @pytest.fixture
@@ -46,10 +48,21 @@ def test_a_feature_that_was_lost_is_named_with_what_became_of_it(
     gone = dense_run.rows.with_columns(hour=pl.lit(None, dtype=pl.Int64), user=pl.lit(-5, dtype=pl.Int64))
     scored(dense_run, gone, tmp_path / "out")
     user = next(each for each in told if "values of user " in each)
-    assert user.startswith("warning: the values of user are not distributed as in the rows that dense held out: PSI")
+    assert user.startswith("warning: the values of user are not distributed as in the valid rows of dense: PSI")
     assert "(unknown: 0.0% then, 100.0% now)" in user
     assert any("the values of hour are" in each and "now)" in each for each in told)
     assert not any("price" in each or "history" in each for each in told)
+
+
+def test_the_warning_says_of_which_split_the_rows_are(dense_run: Any, told: list[str]) -> None:
+    artifact = Artifact.load(dense_run.artifact)
+    assert artifact.snapshot is not None
+    of_train = dataclasses.replace(artifact, snapshot=dataclasses.replace(artifact.snapshot, split="train"))
+    clicks = of_train.snapshot.logits["click"]
+    moved = {"logits": {"click": [0] * 20 + list(clicks[:-20])}, "features": {}}
+    check_skew(of_train, moved, earlier=None, settings=ScoreSettings(files=("a",)))
+    (warning,) = told
+    assert "the logits of click are not distributed as in the train rows of dense: PSI" in warning
 
 
 def test_numbers_and_lengths_that_have_moved_are_named(dense_run: Any, tmp_path: Path, told: list[str]) -> None:

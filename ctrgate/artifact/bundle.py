@@ -83,7 +83,7 @@ class Artifact:
         golden_logits: Logits ``(n, L)``, or queries ``(n, D)``.
         items: Where the items are, for a network that ranks them; None for one that gives logits.
         calibration: The curve from logits to probabilities; None where none was fitted.
-        snapshot: How held-out rows looked; None in artifacts of earlier formats.
+        snapshot: How rows looked when it was exported; None in artifacts of earlier formats.
         form: How the network is computed.
         library: The network, where that is a compiled form.
     """

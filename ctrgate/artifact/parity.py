@@ -18,7 +18,7 @@ __all__ = ["Parity", "differences", "largest_difference", "measured"]
 
 @settings
 class Parity:
-    """One form against the checkpoint in float32, on held-out rows.
+    """One form against the checkpoint in float32, on rows of ``split``.
 
     A difference is ``|a - b| / max(1, |b|)`` of logits a and the checkpoint's b, for a model that ranks items of the
     scores of items.

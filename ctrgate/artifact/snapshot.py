@@ -1,7 +1,8 @@
-"""How held-out rows looked to a model when it was exported: the spread of each encoded column and of its logits.
+"""How rows looked to a model when it was exported: the spread of each encoded column and of its logits.
 
 Rows that are scored later are counted in the same bins, so that two lists of counts tell whether they still look alike.
-Held-out rows are taken rather than train's: they are not sampled, and values that train never saw are among them.
+Valid's rows are taken rather than train's: they are not sampled, and values that train never saw are among them. Where
+valid has none they are train's; ``split`` says which.
 """
 
 from __future__ import annotations

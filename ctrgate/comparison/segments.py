@@ -12,6 +12,7 @@ from ctrgate.comparison.rows import Rows
 from ctrgate.features.encodings import VocabularyEncoding
 from ctrgate.features.kinds.registry import table_encodings
 from ctrgate.features.layout import Layout
+from ctrgate.metrics.arrays import MISSING
 from ctrgate.metrics.comparison import Segment
 from ctrgate.row_ids import UNKNOWN_ID
 
@@ -71,7 +72,7 @@ def _named(rows: Rows, column: str) -> Segment:
     """A column of text; few distinct values are kept, whatever the number of rows."""
     numbers: dict[str, int] = {}
     parts = []
-    for values in _read(rows, pl.col(column).fill_null("missing")):
+    for values in _read(rows, pl.col(column).fill_null(MISSING)):
         for value in values.unique().sort().to_list():
             numbers.setdefault(value, len(numbers))
         parts.append(values.replace_strict(numbers, return_dtype=pl.Int32).to_numpy())

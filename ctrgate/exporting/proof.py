@@ -19,7 +19,7 @@ from ctrgate.artifact.settings import ExportSettings
 from ctrgate.artifact.shrink import Shrunk
 from ctrgate.artifact.snapshot import Snapshot
 from ctrgate.errors import HeldBackError
-from ctrgate.exporting.checkpoint import held_out_split, logits_of, sample_of
+from ctrgate.exporting.checkpoint import answers_of, compared_split, sample_of
 from ctrgate.files import checksum
 from ctrgate.row_ids import FIRST_VALUE_ID
 from ctrgate.training.runs import Restored
@@ -46,15 +46,15 @@ def in_forms(artifact: Artifact, *, folder: Path, forms: Sequence[Form]) -> list
 def prove(
     formed: Sequence[Artifact], restored: Restored, *, shrunk: Shrunk | None, export: ExportSettings
 ) -> dict[Form, Parity]:
-    """How far each form lies from the checkpoint on golden rows and on encoded rows of valid, which are not kept.
+    """How far each form lies from the checkpoint on golden rows and on rows of ``compared_split``, which are not kept.
 
     Raises:
         HeldBackError: Where one lies further than its tolerance.
     """
-    artifact, split = formed[0], held_out_split(restored)
+    artifact, split = formed[0], compared_split(restored)
     sample = partial(sample_of, restored, num_rows=_SCORED_HISTORIES if artifact.items else export.parity_rows)
     theirs, ours = _item_rows(artifact, restored)
-    expected = _rankings((logits_of(restored, batch) for batch in sample()), items=theirs)
+    expected = _rankings((answers_of(restored, batch) for batch in sample()), items=theirs)
     known = [batch.labels.numpy() for batch in sample() if batch.labels is not None and artifact.items is None]
     labels = dict(zip(restored.layout.labels, np.concatenate(known).T, strict=True)) if known else {}
     forms: dict[Form, Parity] = {}
@@ -91,7 +91,7 @@ def snapshot_of(artifact: Artifact, restored: Restored, *, shrunk: Shrunk | None
     logits = np.concatenate([artifact.logits_of(batch) for batch in batches]) if labels else None
     return Snapshot.of(
         batches,
-        split=held_out_split(restored),
+        split=compared_split(restored),
         encoder=artifact.encoder,
         layout=artifact.layout,
         logits={} if logits is None else dict(zip(labels, logits.T, strict=True)),

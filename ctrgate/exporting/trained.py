@@ -18,7 +18,7 @@ from ctrgate.artifact.shrink import Shrunk, shrink
 from ctrgate.artifact.written import Trained, write
 from ctrgate.errors import ArtifactError, ConfigError, HeldBackError
 from ctrgate.exporting.calibrated import fitted
-from ctrgate.exporting.checkpoint import logits_of, step_of
+from ctrgate.exporting.checkpoint import answers_of, step_of
 from ctrgate.features.encoder import Encoder
 from ctrgate.models.next_item import Items
 from ctrgate.training.next_item import items_of
@@ -55,7 +55,7 @@ def write_trained(folder: Path, restored: Restored, *, name: str, export: Export
         logit_shifts=restored.logit_shifts,
         calibration=fitted(restored, export.calibrate),
     )
-    logits = logits_of(restored, encode(golden, encoder=encoder, layout=restored.layout))
+    logits = answers_of(restored, encode(golden, encoder=encoder, layout=restored.layout))
     if not np.isfinite(logits).all():
         raise HeldBackError(f"{restored.checkpoint} gives logits that are not finite; look at the run's loss")
     origin = Origin(

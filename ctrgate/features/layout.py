@@ -69,8 +69,8 @@ class Layout:
     """The encoded columns of a dataset.
 
     Args:
-        fields: In the schema's order.
-        sequences: In the schema's order.
+        fields: In the order of ``dataset.features``.
+        sequences: In the same order.
         tables: Rows per table, padding (0) and unknown (1) included.
         labels: Names, in order; the column of each is ``label:NAME``.
         roles: The other roles' encoded columns, by role; ``segment`` and ``key`` may have several.

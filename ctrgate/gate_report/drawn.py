@@ -8,18 +8,33 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ctrgate import figures
-from ctrgate.gate_report.names import Gate, families, file_name, kind_in_words, layer_names, short_name, split
+from ctrgate.gate_report.names import (
+    Gate,
+    families,
+    file_name,
+    is_mapped,
+    kind_in_words,
+    layer_names,
+    scaling_and_choosing,
+    short_name,
+)
 
 __all__ = ["cross_map", "field_bars", "field_map", "gate_figures", "load_bars", "place_bars"]
 
 
 def gate_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
     """By file name the figures that stand for the whole: gates by field, experts' loads, which field crosses which."""
-    factors, experts = split(report["gates"])
+    factors, experts = scaling_and_choosing(report["gates"])
     drawn: dict[str, Figure] = {}
-    for family in families(factors):
-        name = file_name(f"gates {kind_in_words(family[0]['kind'])}") + (f"_{len(drawn)}" if drawn else "")
-        drawn[name] = field_map(family, report) if len(family) > 1 else field_bars(family[0])
+    for number, family in enumerate(families(factors)):
+        name = file_name(f"gates {kind_in_words(family[0]['kind'])}") + (f"_{number}" if number else "")
+        if is_mapped(family):
+            drawn[name] = field_map(family, report)
+        elif len(family) == 1:
+            drawn[name] = field_bars(family[0])
+        else:
+            labelled = zip(layer_names(family, report), family, strict=True)
+            drawn |= {f"{name}_{file_name(label)}": field_bars(gate) for label, gate in labelled}
     drawn |= {f"experts_{file_name(short_name(gate))}": load_bars(gate) for gate in experts}
     drawn |= {f"places_{file_name(short_name(gate))}": place_bars(gate) for gate in factors if gate.get("places")}
     return drawn | {f"cross_{file_name(short_name(layer))}": cross_map(layer, report) for layer in report["cross"]}

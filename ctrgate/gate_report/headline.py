@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ctrgate.gate_report.names import split
+from ctrgate.gate_report.names import scaling_and_choosing
 
 __all__ = ["Headline", "headline"]
 
@@ -19,8 +19,9 @@ class Headline:
         num_gates: Those that choose experts included.
         slots: Where they stand.
         num_coordinates: Factors of all gates together.
-        saturated: Share of the bounded factors that are within 1.8 % of an end; None where there are none.
-        dead: Coordinates whose factor was near zero on every row.
+        saturated: Share of the bounded factors that are near an end; None where there are none. What counts, here and
+            below, is in ``metrics.gate_limits``.
+        dead: Coordinates whose factor was next to nothing on every row.
         num_experts: Choices of all expert gates together.
         unused: Those that no row used.
         entropy: Mean over the expert gates, 1 where all experts have the same weight; None without.
@@ -45,7 +46,7 @@ class Headline:
 
 def headline(report: Mapping[str, Any]) -> Headline:
     """Of what ``evaluation/gates.json`` holds."""
-    factors, experts = split(report["gates"])
+    factors, experts = scaling_and_choosing(report["gates"])
     bounded = [gate for gate in factors if gate["saturated"] is not None]
     num_bounded = sum(gate["num_coordinates"] for gate in bounded)
     saturated = sum(gate["saturated"] * gate["num_coordinates"] for gate in bounded)

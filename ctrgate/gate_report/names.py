@@ -6,13 +6,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Gate", "families", "file_name", "kind_in_words", "layer_names", "short_name", "split"]
+__all__ = [
+    "Gate",
+    "families",
+    "file_name",
+    "is_mapped",
+    "kind_in_words",
+    "layer_names",
+    "scaling_and_choosing",
+    "short_name",
+]
 
 Gate = Mapping[str, Any]
 """What ``evaluation/gates.json`` says of one."""
 
 
-def split(gates: Sequence[Gate]) -> tuple[list[Gate], list[Gate]]:
+def scaling_and_choosing(gates: Sequence[Gate]) -> tuple[list[Gate], list[Gate]]:
     """Gates that scale, and gates that choose experts."""
     return [gate for gate in gates if gate["slot"] != "expert"], [gate for gate in gates if gate["slot"] == "expert"]
 
@@ -24,6 +33,11 @@ def families(gates: Sequence[Gate]) -> list[list[Gate]]:
         if "fields" in gate:
             found.setdefault((gate["kind"], re.sub(r"\d+", "*", gate["name"])), []).append(gate)
     return list(found.values())
+
+
+def is_mapped(family: Sequence[Gate]) -> bool:
+    """Whether a family is shown as one map of layers by fields; two gates are told apart better by their bars."""
+    return len(family) > 2
 
 
 def layer_names(modules: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> list[str]:

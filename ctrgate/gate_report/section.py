@@ -10,8 +10,17 @@ from matplotlib.figure import Figure
 from ctrgate import figures, page
 from ctrgate.gate_report.drawn import cross_map, field_bars, field_map, load_bars, place_bars
 from ctrgate.gate_report.headline import headline
-from ctrgate.gate_report.names import Gate, families, kind_in_words, layer_names, short_name, split
+from ctrgate.gate_report.names import (
+    Gate,
+    families,
+    is_mapped,
+    kind_in_words,
+    layer_names,
+    scaling_and_choosing,
+    short_name,
+)
 from ctrgate.gate_report.tables import expert_table, field_table, gate_table
+from ctrgate.metrics.gate_limits import DEAD, NEAR_ZERO, SATURATED, UNUSED
 from ctrgate.page import Html, Section, Tile
 
 __all__ = ["gate_section"]
@@ -22,7 +31,7 @@ _SAME = 1e-6  # gates that differ less between segments do not depend on the row
 
 def gate_section(report: Mapping[str, Any]) -> Section:
     """The section about what ``evaluation/gates.json`` holds; details are folded."""
-    factors, experts = split(report["gates"])
+    factors, experts = scaling_and_choosing(report["gates"])
     by_field = families(factors)
     parts = [page.tiles(_tiles(report))] if report["gates"] else []
     parts += [page.note(_note(factors))] if factors else []
@@ -58,7 +67,8 @@ _PLACES = (
 )
 _EXPERTS = (
     "Bars: the mean weight of each expert over the rows. Lines: the share of rows in which it has the largest weight. "
-    "Entropy: of a row's weights, 1 where all experts have the same, 0 where one has all."
+    "Entropy: of a row's weights, 1 where all experts have the same, 0 where one has all. "
+    f"Unused: below {100 * UNUSED:g} % of an equal share on every row."
 )
 _FACTORS = (
     " Where a gate gives factors of any sign and sum, a weight is a factor's share of the magnitudes of all factors of "
@@ -69,8 +79,10 @@ _FACTORS = (
 def _note(factors: Sequence[Gate]) -> str:
     texts = []
     if any(gate["saturated"] is not None for gate in factors):
-        texts.append("Saturated: within 1.8 % of an end of its range, where a sigmoid hardly learns.")
-    texts.append("Dead: below a hundredth of the neutral factor on every row.")
+        texts.append(f"Saturated: within {100 * SATURATED:g} % of an end of its range, where a sigmoid hardly learns.")
+    if any(gate["near_zero"] is not None for gate in factors):
+        texts.append(f"Near zero: smaller than {NEAR_ZERO:g}, whatever the sign, of a factor without bounds.")
+    texts.append(f"Dead: below {100 * DEAD:g} % of the neutral factor on every row.")
     if any("fields" in gate for gate in factors):
         texts.append(
             "Bars begin at the neutral factor, so their colour tells what is strengthened and what is weakened; the "
@@ -95,13 +107,13 @@ def _tiles(report: Mapping[str, Any]) -> list[Tile]:
 
 
 def _family(family: Sequence[Gate], report: Mapping[str, Any]) -> Html:
-    """Gates of one kind: a heat map of layers by fields where there are several, and bars for each of them."""
+    """Gates of one kind: a heat map of layers by fields where that is easier to read, and bars for each of them."""
     kind = family[0]["kind"]
     named = dict(zip(layer_names(family, report), family, strict=True))
     bars = {label: _svg(field_bars(gate), f"Fields of {gate['name']}") for label, gate in named.items()}
     tables = [page.heading(label) + field_table(gate) for label, gate in named.items()]
     parts = [page.heading(f"{kind_in_words(kind)}, by field")]
-    if len(family) > 2:
+    if is_mapped(family):
         caption = "Mean factor by layer and field; blue above the neutral factor, orange below, deeper the farther off"
         drawn = _svg(field_map(family, report), f"{kind} by layer and field")
         parts += [page.natural_figures({caption: drawn}), page.folded("Each layer with its spread", page.figures(bars))]
@@ -138,6 +150,7 @@ def _strongest(label: str, layer: Mapping[str, Any], report: Mapping[str, Any]) 
 def _segments(gates: Mapping[str, Gate], fields: Sequence[str]) -> list[Html]:
     """Where gates differ between the values of a segment: a heat map for each gate that looks at the row."""
     drawn: dict[str, dict[str, str]] = {}
+    cut: dict[str, str] = {}
     for label, gate in gates.items():
         for column, segment in gate["segments"].items():
             lines = segment["lines"]
@@ -149,12 +162,15 @@ def _segments(gates: Mapping[str, Gate], fields: Sequence[str]) -> list[Html]:
                 continue
             figure = figures.heat_map(means, rows=[line["value"] for line in lines], columns=columns, shades=shades)
             drawn.setdefault(column, {})[label] = _svg(figure, f"{gate['name']} by {column}")
+            if segment["num_values"] > len(lines):
+                cut[column] = f" The {len(lines)} values with most rows, of {segment['num_values']:,}."
     text = "Mean factor or weight; blue above the mean over all rows, orange below, deeper the farther off."
     parts = []
     for column, maps in drawn.items():
         shown = page.natural_figures(maps)
         few = len(maps) <= 3
-        parts += [page.heading(f"By {column}"), page.note(text), shown if few else page.folded("Each gate", shown)]
+        parts += [page.heading(f"By {column}"), page.note(text + cut.get(column, ""))]
+        parts.append(shown if few else page.folded("Each gate", shown))
     return parts
 
 

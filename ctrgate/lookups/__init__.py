@@ -1,1 +1,1 @@
-"""Ids to rows through TorchRec, for training."""
+"""Ids to rows through TorchRec and FBGEMM, for training."""

@@ -1,4 +1,4 @@
-"""All lookups of a network: grouped by kind, each group one TorchRec collection, assembled into ``Fields``."""
+"""All lookups of a network: grouped by kind, each group one operator, assembled into ``Fields``."""
 
 from __future__ import annotations
 

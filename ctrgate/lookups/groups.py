@@ -1,4 +1,4 @@
-"""Groups of lookups that one TorchRec collection serves."""
+"""Groups of lookups that one operator serves: a TorchRec collection for dense tables, FBGEMM's for fused ones."""
 
 from __future__ import annotations
 

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from ctrgate.errors import DataError
 
-__all__ = ["Floats", "check_rows", "check_scores"]
+__all__ = ["MISSING", "Floats", "check_rows", "check_scores"]
 
 Floats = NDArray[np.float64]
+MISSING = "missing"
+"""What rows without a value are called where rows are told apart by it."""
 
 
 def check_rows(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrgate.errors import DataError
+from ctrgate.metrics.arrays import MISSING
 from ctrgate.metrics.auc import delong_of, roc_curve
 from ctrgate.metrics.bootstrap import bootstrap_grouped_auc
 from ctrgate.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy, reliability
@@ -86,7 +87,7 @@ def _segment(
     if values.shape != logits.shape:
         raise DataError(f"segment {name!r} must have one value for each of the {len(logits)} rows, not {values.shape}")
     if values.dtype == object:
-        values = np.array(["missing" if value is None else str(value) for value in values])
+        values = np.array([MISSING if value is None else str(value) for value in values])
     if weights is not None:
         kept = np.asarray(weights) > 0
         labels, logits, values, weights = labels[kept], logits[kept], values[kept], np.asarray(weights)[kept]

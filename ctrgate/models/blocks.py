@@ -61,7 +61,7 @@ class MlpConfig:
 
 
 def linear_embeddings(layout: Layout) -> tuple[Embedding, ...]:
-    """One weight per value and label, beside the schema's own embeddings."""
+    """One weight per value and label, beside the fields' own embeddings."""
     return every_field(layout, group=LINEAR, dim=len(layout.labels))
 
 
@@ -71,7 +71,7 @@ def linear_term(fields: Fields) -> Tensor:
 
 
 class EqualWidths(nn.Module):
-    """The schema's fields one below the other; where widths differ, narrow fields are projected to the widest.
+    """The dataset's fields one below the other; where widths differ, narrow fields are projected to the widest.
 
     With equal widths (every published recipe) it has no parameters.
 

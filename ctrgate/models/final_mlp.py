@@ -17,6 +17,8 @@ from ctrgate.models.blocks import MlpConfig
 from ctrgate.models.inputs import Embedding, Inputs, every_field
 from ctrgate.ranges import Count
 
+_GATE_HIDDEN = 800
+
 
 @settings
 class FinalMLPConfig:
@@ -32,15 +34,28 @@ class FinalMLPConfig:
     mlp2: MlpConfig = MlpConfig(hidden=(400,))
     """The second stream."""
     gated: bool = True
-    """Whether the streams have feature gates at all."""
+    """Whether the streams have feature gates at all; if not, ``gate1_context``, ``gate2_context`` and ``gate_hidden``
+    are to be left out."""
     gate1_context: tuple[str, ...] = ()
     """Fields that decide the first stream's gate."""
     gate2_context: tuple[str, ...] = ()
     """Fields that decide the second stream's gate."""
-    gate_hidden: Count = 800
+    gate_hidden: Count = _GATE_HIDDEN
     """Width of each gate's hidden layer."""
     num_heads: Count = 1
     """Heads of the bilinear fusion; divides the last width of both streams."""
+
+    @model_validator(mode="after")
+    def _gates_are_there(self) -> Self:
+        given = {
+            "gate1_context": bool(self.gate1_context),
+            "gate2_context": bool(self.gate2_context),
+            "gate_hidden": self.gate_hidden != _GATE_HIDDEN,
+        }
+        idle = [name for name, is_given in given.items() if is_given]
+        if idle and not self.gated:
+            raise ValueError(f"gated is false, so {', '.join(idle)} would do nothing; leave out the one or the other")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -56,7 +71,7 @@ class FinalMLPConfig:
 
     def embeddings(self, layout: Layout) -> tuple[Embedding, ...]:
         """One embedding per field, and one more for each field of a gate's context."""
-        contexts = (("gate1", self.gate1_context), ("gate2", self.gate2_context)) if self.gated else ()
+        contexts = (("gate1", self.gate1_context), ("gate2", self.gate2_context))
         extra = [Embedding(field=name, group=gate) for gate, names in contexts for name in names]
         return every_field(layout) + tuple(extra)
 

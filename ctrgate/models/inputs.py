@@ -25,8 +25,8 @@ class Embedding:
     """A network's request: one field through one embedding.
 
     Args:
-        field: Name of a schema field.
-        group: Empty for the schema's own embedding; else the name of the extra one (``gate1``), with tables of its own.
+        field: Name of a field of the dataset.
+        group: Empty for the field's own embedding; else the name of the extra one (``gate1``), with tables of its own.
         dim: Width; None for the field's own.
     """
 
@@ -116,7 +116,7 @@ class Inputs:
 
 
 def every_field(layout: Layout, *, group: str = "", dim: int | None = None) -> tuple[Embedding, ...]:
-    """One request for each field of the schema, in its order."""
+    """One request for each of the dataset's fields, in their order."""
     return tuple(Embedding(field=field.name, group=group, dim=dim) for field in layout.fields)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 from collections.abc import Iterable
 
 from ctrgate.contracts import Lookup, TableSpec
@@ -16,10 +18,10 @@ __all__ = ["plan_inputs"]
 def plan_inputs(layout: Layout, tables: TablesConfig, requests: Iterable[Request]) -> Inputs:
     """Turn a network's requests into tables, lookups and projections.
 
-    Fields that share a vocabulary share a table within a group; histories read the schema's own tables.
+    Fields that share a vocabulary share a table within a group; histories read the tables of the dataset's own fields.
 
     Raises:
-        ConfigError: Naming each request for a field that the schema lacks, or a table asked for in two widths.
+        ConfigError: Naming each request for a field that the dataset lacks, or for a table that is another one already.
     """
     plan = _Plan(layout, tables)
     for request in requests:
@@ -67,8 +69,7 @@ class _Plan:
         """Look a field up, or project it where it is a number or a vector."""
         field = self._fields.get(request.field)
         if field is None:
-            known = ", ".join(sorted(self._fields))
-            self.faults.append(f"model: no field {request.field!r} in the schema; it has {known}")
+            self.faults.append(self._lacking(request))
             return
         dim = request.dim or self._dim(field.name)
         self._dims[request.key] = dim
@@ -86,9 +87,8 @@ class _Plan:
         spec = self._spec(table, vocabulary=field.table, dim=dim)
         known = self._specs.setdefault(table, spec)
         if known != spec:
-            self.faults.append(
-                f"tables.dims.{field.name}: {dim} differs from the {known.dim} of its shared table {table}"
-            )
+            setting = "dataset.features" if known.dim == dim else f"tables.dims.{field.name}"
+            self.faults.append(f"{setting}: {request.key} cannot share the table {table}: {_differing(spec, known)}")
         self._lookups.append(
             Lookup(
                 name=request.key,
@@ -98,6 +98,12 @@ class _Plan:
                 weighted=field.kind == "weighted_bag",
             )
         )
+
+    def _lacking(self, request: Embedding) -> str:
+        asking = f"its lookup {request.group}" if request.group else "the network"
+        close = difflib.get_close_matches(request.field, self._fields, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(self._fields))}"
+        return f"model: {asking} reads {request.field!r}, but dataset.features has no field of that name; {hint}"
 
     def inputs(self) -> Inputs:
         """The plan."""
@@ -128,8 +134,16 @@ class _Plan:
         )
 
 
+def _differing(wanted: TableSpec, known: TableSpec) -> str:
+    """What keeps two requests from sharing a table."""
+    pairs = [
+        (field.name, getattr(wanted, field.name), getattr(known, field.name)) for field in dataclasses.fields(known)
+    ]
+    return ", ".join(f"{name} {ours} is not {theirs}" for name, ours, theirs in pairs if ours != theirs)
+
+
 def _history(layout: Layout, request: History) -> Lookup:
-    """The read of one member, which the schema has: a network asks for what it found in the layout."""
+    """The read of one member, which the dataset has: a network asks for what it found in the layout."""
     (group,) = (group for group in layout.sequences if group.name == request.sequence)
     (member,) = (member for member in group.members if member.name == request.member)
     return Lookup(

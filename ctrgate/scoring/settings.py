@@ -49,12 +49,12 @@ class ScoreSettings:
     on_bad_file: Literal["stop", "skip"] = "stop"
     """What a file that cannot be read or scored does: end the job, or be left out, listed, and told by exit code 3."""
     like: Place = ""
-    """A folder of earlier scores that these should be distributed as; by default those of the rows that training had
-    held out, as the model knows them."""
+    """A folder of earlier scores that these should be distributed as; by default those of the rows that the model
+    was exported with."""
     max_psi: Positive = 0.25
     """The largest population stability index of a label's logits."""
     max_feature_psi: Positive = 0.25
-    """The largest one of an encoded column, against the rows that training had held out."""
+    """The largest one of an encoded column, against the rows that the model was exported with."""
     on_skew: Literal["warn", "stop"] = "warn"
     """What a larger one does: it is told, or the scores do not take their place and the exit code is 3."""
     replace: bool = False

@@ -16,7 +16,7 @@ from ctrgate.artifact.bundle import Artifact
 from ctrgate.artifact.snapshot import ColumnSnapshot, IdBins
 from ctrgate.errors import ConfigError, HeldBackError
 from ctrgate.features.tables import HashTable
-from ctrgate.metrics.arrays import Floats
+from ctrgate.metrics.arrays import MISSING, Floats
 from ctrgate.metrics.histogram import EDGES, Counts
 from ctrgate.metrics.stability import psi, smoothed
 from ctrgate.progress import warned_of
@@ -86,15 +86,16 @@ def check_skew(
     Raises:
         HeldBackError: Where the settings say so.
     """
-    held_out = f"the rows that {artifact.manifest.origin.run} held out"
-    known = artifact.snapshot.logits if artifact.snapshot else {}
+    snapshot = artifact.snapshot
+    known: Counts = {} if snapshot is None else snapshot.logits
+    rows = "" if snapshot is None else f"the {snapshot.split} rows of {artifact.manifest.origin.run}"
     of_logits = shifted_logits(known if earlier is None else earlier, histogram["logits"])
     of_features = shifted_features(artifact, histogram["features"])
     told = [
         f"the {what} of {of.name} are not distributed as in {like}: PSI {of.value:.3f}, allowed is {limit:g}{of.where}"
         for what, like, limit, shifts in (
-            ("logits", settings.like or held_out, settings.max_psi, of_logits),
-            ("values", held_out, settings.max_feature_psi, of_features),
+            ("logits", settings.like or rows, settings.max_psi, of_logits),
+            ("values", rows, settings.max_feature_psi, of_features),
         )
         for of in shifts
         if of.exceeds(limit)
@@ -165,4 +166,4 @@ def _bin_name(artifact: Artifact, name: str, column: ColumnSnapshot, place: int)
     if isinstance(artifact.encoder.tables[artifact.layout.id_tables()[name]], HashTable):
         return f"bucket {row - FIRST_VALUE_ID}"
     value = artifact.encoder.decode(name, pl.Series([row])).item()
-    return "missing" if value is None else str(value)
+    return MISSING if value is None else str(value)

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ctrgate.metrics.gate_limits import UNUSED
 from ctrgate.training.gate_segments import Floats, Places, Segment, SegmentMeans
 
 __all__ = ["ExpertStatistics"]
-
-_DEAD = 0.01
 
 
 class ExpertStatistics:
@@ -60,7 +59,7 @@ class ExpertStatistics:
     def summary(self, fields: tuple[str, ...], segments: Mapping[str, Segment]) -> dict[str, Any]:  # noqa: ARG002
         """Plain values; shares are of rows, ``entropy`` is over that of equal weights, None for a single expert.
 
-        ``unused`` lists the experts whose weight was below .01 of an equal share on every row.
+        ``unused`` lists the experts that no row used (see ``metrics.gate_limits``).
         """
         num_experts = len(self._weights)
         unbounded = {"factors": self._factors, "magnitudes": self._magnitudes} if not self._shares else {}
@@ -72,6 +71,6 @@ class ExpertStatistics:
             "first": (self._first / self.rows).tolist(),
             "nonzero": (self._nonzero / self.rows).tolist(),
             "entropy": self._entropy / self.rows / math.log(num_experts) if num_experts > 1 else None,
-            "unused": np.flatnonzero(self._largest < _DEAD / num_experts).tolist(),
+            "unused": np.flatnonzero(self._largest < UNUSED / num_experts).tolist(),
             "segments": self._by_segment.summary(segments),
         }

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrgate.metrics.arrays import MISSING
+
 __all__ = ["MAX_SEGMENTS", "Floats", "Places", "Segment", "SegmentMeans", "membership"]
 
 Floats = NDArray[np.float64]
@@ -19,7 +21,7 @@ class Segment:
     """One segment column: the values with most rows, and each row's place among them, or one beyond."""
 
     def __init__(self, values: NDArray[Any]) -> None:
-        texts = np.array(["missing" if value is None else str(value) for value in values], dtype=str)
+        texts = np.array([MISSING if value is None else str(value) for value in values], dtype=str)
         names, places, counts = np.unique(texts, return_inverse=True, return_counts=True)
         kept = np.argsort(-counts, kind="stable")[:MAX_SEGMENTS]
         self.names = [str(names[place]) for place in kept]

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ctrgate.layers.gated_units import ExpandedActivation
+from ctrgate.metrics.gate_limits import DEAD, NEAR_ZERO, SATURATED
 from ctrgate.training.gate_segments import Floats, Places, Segment, SegmentMeans, membership
 
 __all__ = ["FactorStatistics", "SequenceStatistics"]
-
-_SATURATED = 0.018  # sigmoid(-4)
-_NEAR_ZERO = 1e-3
-_DEAD = 0.01
 
 
 class FactorStatistics:
@@ -64,12 +61,12 @@ class FactorStatistics:
         self.rows = total
         self.largest = np.maximum(self.largest, np.abs(factor).max(axis=0))
         if self.bounds is None:
-            self.near_zero = self.near_zero + (np.abs(factor) < _NEAR_ZERO).sum(axis=0)
+            self.near_zero = self.near_zero + (np.abs(factor) < NEAR_ZERO).sum(axis=0)
         else:
             start, end = self.bounds
             share = (factor - start) / (end - start)
-            self.low = self.low + (share < _SATURATED).sum(axis=0)
-            self.high = self.high + (share > 1 - _SATURATED).sum(axis=0)
+            self.low = self.low + (share < SATURATED).sum(axis=0)
+            self.high = self.high + (share > 1 - SATURATED).sum(axis=0)
         self._by_segment.add(self.by_field(factor), codes)
 
     def by_field(self, values: Floats) -> Floats:
@@ -92,8 +89,8 @@ class FactorStatistics:
     def _described(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         """Some coordinates together; ``std`` is the root of the mean variance over rows, ``between`` is of the means.
 
-        ``dead`` counts those below .01 of the neutral value on every row. ``saturated`` is None for an unbounded
-        factor, ``near_zero`` for a bounded one.
+        What counts as dead, saturated or near zero is in ``metrics.gate_limits``. ``saturated`` is None for an
+        unbounded factor, ``near_zero`` for a bounded one.
         """
         bounded = self.bounds is not None
         low, high, near_zero = (float(of[chosen].mean()) / self.rows for of in (self.low, self.high, self.near_zero))
@@ -106,7 +103,7 @@ class FactorStatistics:
             "high": high if bounded else None,
             "saturated": low + high if bounded else None,
             "near_zero": None if bounded else near_zero,
-            "dead": int((self.largest[chosen] < _DEAD * self.neutral).sum()),
+            "dead": int((self.largest[chosen] < DEAD * self.neutral).sum()),
         }
 
 

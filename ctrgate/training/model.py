@@ -21,7 +21,8 @@ from ctrgate.training.selection import SelectConfig, ValueGates
 __all__ = ["CANDIDATES", "CtrModel", "build_model"]
 
 CANDIDATES, ITEMS = "candidates:drawn", "items"
-"""The column of a batch with the items that a loss has drawn for each row; no feature's name holds a colon."""
+"""The column of a batch with the items that a loss has drawn for each row, which is a sequence of the same name in
+``Fields`` (no feature's name holds a colon), and that sequence's one member."""
 
 
 class CtrModel(nn.Module):

@@ -32,8 +32,9 @@ def observe(
 ) -> Iterator[GateObserver]:
     """Watch every gate of a network while it answers rows; its answers stay what they are.
 
-    Gates are the modules with a ``slot``. Those that choose experts are read from what they return, the others where
-    they compute their factor. Gates of single values (slot ``value``) stand before the network and are left out.
+    Gates are the modules with a ``slot`` that choose experts (slot ``expert``), which are read from what they return,
+    or have a method ``factor``, and are read where it computes theirs. Gates of single values (slot ``value``) stand
+    before the network and are left out.
 
     A factor as wide as the embedding is told by field. A module says by ``gates_of_units()`` which of its gates scale
     hidden units, whose equal width would not make them fields.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ctrgate.data.reader import Reader
 from ctrgate.features.sources import SplitName
+from ctrgate.metrics.arrays import MISSING
 from ctrgate.metrics.ranking import ranking_summary
 from ctrgate.models.next_item import Items
 from ctrgate.row_ids import FIRST_VALUE_ID
@@ -74,7 +75,8 @@ def _lines(
 ) -> dict[str, Any]:
     """A line per value of a segment, the values with most rows first."""
     users = np.arange(rows.height) if groups is None else np.unique(groups, return_inverse=True)[1]
-    parts = sorted(rows.with_columns(pl.Series("user", users)).partition_by(column), key=lambda part: -part.height)
+    named = rows.with_columns(pl.col(column).fill_null(MISSING), pl.Series("user", users))
+    parts = sorted(named.partition_by(column), key=lambda part: -part.height)
     lines = [
         {
             "value": part[column][0],

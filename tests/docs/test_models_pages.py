@@ -26,10 +26,12 @@ from ctrgate.contracts import Batch, Ids
 from ctrgate.errors import ConfigError
 from ctrgate.features.layout import Field, Layout, Member, SequenceGroup
 from ctrgate.features.prepared import Prepared
+from ctrgate.metrics.gate_limits import DEAD, NEAR_ZERO, SATURATED, UNUSED
 from ctrgate.models.experts import ExpertGateConfig
 from ctrgate.models.network import NetworkConfig, task_of
 from ctrgate.models.registry import ModelConfig
 from ctrgate.models.tables import TablesConfig
+from ctrgate.training.gate_segments import MAX_SEGMENTS
 from ctrgate.training.model import CtrModel, build_model
 from ctrgate.training.selection import SelectConfig
 
@@ -356,6 +358,15 @@ def test_the_index_gives_sizes_that_are_counted() -> None:
         network = network_of(EXPERIMENTS[name]["model"])
         built = build_model(network, layout=layout, tables=tables_of(EXPERIMENTS[name]["tables"]), seed=0)
         assert built.num_parameters == size, name
+
+
+def test_the_index_gives_the_limits_by_which_gates_are_counted() -> None:
+    text = " ".join(section("index", "How to read a gate report").split())
+    assert f"within {100 * SATURATED:g} % of an end" in text
+    assert f"smaller than {NEAR_ZERO:g}".replace("0.", ".") in text
+    assert f"below {100 * DEAD:g} % of the neutral factor" in text
+    assert f"below {100 * UNUSED:g} % of an equal share" in text
+    assert f"the {MAX_SEGMENTS} values with most rows" in text
 
 
 def test_the_index_says_what_each_network_needs_and_allows() -> None:

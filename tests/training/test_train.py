@@ -388,10 +388,12 @@ def test_a_valid_split_of_one_class_is_refused_at_once(
         trained(path, *overrides)
 
 
-def test_a_context_field_that_the_schema_lacks_is_refused_before_anything_is_written(
+def test_a_context_field_that_the_dataset_lacks_is_refused_before_anything_is_written(
     write_run: Callable[..., Path],
 ) -> None:
     path = write_run(model={"name": "final_mlp", "gate1_context": ["usr"]})
-    with pytest.raises(ConfigError, match=r"no field 'usr'.*item, price, user"):
+    with pytest.raises(
+        ConfigError, match=r"model: its lookup gate1 reads 'usr', but dataset\.features .*; did you mean user\?"
+    ):
         trained(path)
     assert not load(path, train.Config).folder.path.exists()

@@ -161,8 +161,8 @@ def test_all_faults_of_a_space_are_told_at_once(write: Callable[..., Path]) -> N
     expected = [
         "train.bath_size: no such setting; did you mean batch_size?",
         "train.learning_rate = 0.0: train.learning_rate: input should be greater than 0",
-        "model.num_heads = 7: model.final_mlp: num_heads 7 does not divide mlp1's last width 16",
-        "model.mlp1.dropout = 1.5: model.final_mlp.mlp1.dropout: input should be less than",
+        "model.num_heads = 7: model: num_heads 7 does not divide mlp1's last width 16",
+        "model.mlp1.dropout = 1.5: model.mlp1.dropout: input should be less than",
         "dataset.name: only settings of tables, model, objective, train, select can be searched",
         "train.epochs: cannot be searched; set tune.max_epochs",
         "seed: only settings of tables",
