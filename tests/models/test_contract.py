@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from ctrgate.contracts import Batch, Ids
+from ctrgate.models.network import task_of
 from ctrgate.models.tables import DenseRule, FusedRule, TablesConfig
 from ctrgate.training.model import build_model
 from ctrgate.training.selection import ContinuationConfig
-from tests.models.every_network import CASES, CLICK, LAYOUT, answer, batch, changed, model, task
+from tests.models.every_network import CASES, CLICK, LAYOUT, answer, batch, changed, model
 
 
 @pytest.mark.parametrize("config", CASES)
@@ -23,8 +24,8 @@ def test_evaluation_is_finite_for_any_number_of_rows(
     evaluated = model(config, rule=rule).eval()
     with torch.no_grad():
         output, _ = evaluated(batch(num_rows))
-    found = output.logits if task(config) == "click" else output.query
-    assert found.shape == (num_rows, 1 if task(config) == "click" else 4)
+    found = output.logits if task_of(config) == "click" else output.query
+    assert found.shape == (num_rows, 1 if task_of(config) == "click" else 4)
     assert found.dtype == torch.float32
     assert found.isfinite().all()
     assert output.queries is None

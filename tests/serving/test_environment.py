@@ -16,7 +16,8 @@ import yaml
 
 from ctrgate import export, prepare, score, train
 from ctrgate.config import dump, load
-from tests.models.every_network import CONFIGS, task, variants
+from ctrgate.models.network import task_of
+from tests.models.every_network import CONFIGS, variants
 from tests.test_score_items import run_file as run_file_of_items
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def exported(folder: Path, run: Any) -> list[Path]:
         name = config().name
         home = folder / name
         home.mkdir()
-        if task(config()) == "next_item":
+        if task_of(config()) == "next_item":
             looks_ahead = {"positions": "last", "prefixes": 2} if name == "sigma" else {}
             values = yaml.safe_load(run_file_of_items(home, **looks_ahead).read_text())
         else:

@@ -15,7 +15,10 @@ from ctrgate.errors import ConfigError
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"model": {"name": "final_mlp", "gate1_context": ["usr"]}}, r"no field 'usr'.*item, price, user"),
+        (
+            {"model": {"name": "final_mlp", "gate1_context": ["usr"]}},
+            r"its lookup gate1 reads 'usr'.*did you mean user",
+        ),
         ({"model": {"name": "final_net", "block1": {"activation": "swiglu"}}}, "swiglu gates the layers of a plain"),
         (
             {"objective": {"name": "click", "label_weights": {"clik": 2.0}}},
