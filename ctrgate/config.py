@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from ctrgate.errors import ConfigError
 
-__all__ = ["SECTIONS", "Place", "dump", "faults_of", "load", "load_file", "settings", "to_yaml"]
+__all__ = ["SECTIONS", "Place", "dump", "faults_of", "load", "load_file", "read", "settings", "to_yaml"]
 
 # Every top-level name a run file may have; a verb types those it reads and leaves the others unread.
 SECTIONS = (
@@ -94,7 +94,7 @@ def load(path: str | Path, into: type[T], overrides: Sequence[str] = ()) -> T:
     """
     path = Path(path)
     path = path / "config.yaml" if path.is_dir() else path
-    raw = _read(path)
+    raw = read(path)
     faults = [_unknown(name, SECTIONS) for name in raw if name not in SECTIONS]
     for override in overrides:
         faults += _apply(override, raw, folder=path.parent)
@@ -123,7 +123,7 @@ def load_file(path: str | Path, into: type[T], *, what: str) -> T:
     """
     adapter = TypeAdapter(into)
     try:
-        return adapter.validate_python(_read(Path(path), of="settings"))
+        return adapter.validate_python(read(Path(path), of="settings"))
     except ValidationError as error:
         faults = _faults(error, into)
     raise ConfigError(f"{path} is not {what}:\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -181,7 +181,12 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def _read(path: Path, *, of: str = "sections such as dataset, model, train") -> dict[str, Any]:
+def read(path: Path, *, of: str = "sections such as dataset, model, train") -> dict[str, Any]:
+    """A YAML file as plain values, as it was written.
+
+    Raises:
+        ConfigError: Where it cannot be read, is no YAML or no mapping.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -197,7 +202,7 @@ def _read(path: Path, *, of: str = "sections such as dataset, model, train") -> 
 
 def _section(value: Any, folder: Path) -> Any:
     if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-        return _read(folder / value)
+        return read(folder / value)
     return value
 
 

@@ -81,7 +81,7 @@ def run(config: Config) -> dict[str, Any]:
         raise ConfigError(f"{restored.prepared.folder} has none of the splits {', '.join(config.evaluate.splits)}")
     tracker = open_tracker(config.tracking, folder=folder.path)
     tracker.start(run_name=config.name, params={}, tags={}, resume=True)
-    step = int(restored.checkpoint.name.removeprefix("step-"))
+    step = restored.step
     results: dict[str, Any] = {"run": str(folder.path)}
     shifts = {"logit_shifts": restored.logit_shifts} if any(restored.logit_shifts) else {}
     try:

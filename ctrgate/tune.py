@@ -24,7 +24,7 @@ from ctrgate.models.plan import plan_inputs
 from ctrgate.progress import console
 from ctrgate.tracking import Tracker, TrackingConfig, flatten, open_tracker
 from ctrgate.training.check import monitors
-from ctrgate.training.runs import RunSettings
+from ctrgate.training.runs import BESIDE, RunSettings
 from ctrgate.tuning.journal import Journal
 from ctrgate.tuning.plan import Trial, plan, trial_name
 from ctrgate.tuning.report import document, shown
@@ -37,8 +37,6 @@ __all__ = ["Config", "run"]
 
 _FORMAT = 1
 _TRACKING_URI = "CTRGATE_TRACKING_URI"
-# What changes neither what is drawn nor what a trial gives.
-_FREE = ("name", "runs", "tracking", "cluster")
 _SHOWN = 10
 
 
@@ -198,7 +196,7 @@ def _begin(config: Config, base: Mapping[str, Any], *, metric: str, encoder: str
             "metric": metric,
             "max_epochs": _max_epochs(config),
         },
-        "run": {name: values for name, values in base.items() if name not in _FREE},
+        "run": {name: values for name, values in base.items() if name not in BESIDE},
     }
     if not path.exists():
         write_json(path, search)

@@ -18,7 +18,7 @@ from ctrgate.config import load, settings
 from ctrgate.errors import ConfigError, DataError
 from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.files import checksum
-from ctrgate.folders import is_artifact
+from ctrgate.folders import is_artifact, step_of
 from ctrgate.progress import console
 
 __all__ = ["kind_of", "read_side"]
@@ -83,7 +83,7 @@ def read_side(place: Path, rows: Rows, *, which: Literal["best", "last"], settin
 
 def _run(place: Path, rows: Rows, which: Literal["best", "last"]) -> Side:
     file, pointer = place / "evaluation" / f"{rows.split}.parquet", place / "checkpoints" / which
-    saved = int(pointer.read_text().strip().removeprefix("step-")) if pointer.is_file() else None
+    saved = step_of(pointer.read_text().strip()) if pointer.is_file() else None
     trained = load(place / "config.yaml", _Trained)
     step = _evaluated_step(file, corrected=trained.sampled)
     side = Side(

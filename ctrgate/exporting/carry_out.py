@@ -13,7 +13,6 @@ from ctrgate.artifact.settings import ExportSettings
 from ctrgate.config import dump
 from ctrgate.errors import ConfigError
 from ctrgate.exporting.calibrated import mended
-from ctrgate.exporting.checkpoint import step_of
 from ctrgate.exporting.proof import in_forms, prove, snapshot_of
 from ctrgate.exporting.trained import write_trained
 from ctrgate.files import atomic_folder, writing
@@ -72,7 +71,7 @@ def carry_out(export: ExportSettings, *, name: str, runs: str, tracking: Trackin
     return {
         "artifact": str(into),
         "identity": after,
-        "step": step_of(restored),
+        "step": restored.step,
         **_told(into, artifact, restored, differences=differences),
         "forms": {name: dump(parity) for name, parity in forms.items()},
         **({} if artifact.calibration is None else {"calibration": mended(artifact.calibration, restored)}),

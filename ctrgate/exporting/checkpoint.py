@@ -14,7 +14,7 @@ from ctrgate.contracts import Batch
 from ctrgate.data.reader import Order, Reader
 from ctrgate.training.runs import Restored
 
-__all__ = ["answers_of", "compared_split", "sample_of", "step_of"]
+__all__ = ["answers_of", "compared_split", "sample_of"]
 
 _ROWS_AT_ONCE = 4_096
 
@@ -41,8 +41,3 @@ def answers_of(restored: Restored, batch: Batch) -> NDArray[np.float32]:
     answers: NDArray[np.float32] = found.float().cpu().numpy()
     shifts = restored.logit_shifts
     return answers + np.asarray(shifts, dtype=np.float32) if any(shifts) else answers
-
-
-def step_of(restored: Restored) -> int:
-    """The step of the checkpoint."""
-    return int(restored.checkpoint.name.removeprefix("step-"))

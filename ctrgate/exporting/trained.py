@@ -18,7 +18,7 @@ from ctrgate.artifact.shrink import Shrunk, shrink
 from ctrgate.artifact.written import Trained, write
 from ctrgate.errors import ArtifactError, ConfigError, HeldBackError
 from ctrgate.exporting.calibrated import fitted
-from ctrgate.exporting.checkpoint import answers_of, step_of
+from ctrgate.exporting.checkpoint import answers_of
 from ctrgate.features.encoder import Encoder
 from ctrgate.models.next_item import Items
 from ctrgate.training.next_item import items_of
@@ -60,7 +60,7 @@ def write_trained(folder: Path, restored: Restored, *, name: str, export: Export
         raise HeldBackError(f"{restored.checkpoint} gives logits that are not finite; look at the run's loss")
     origin = Origin(
         run=name,
-        step=step_of(restored),
+        step=restored.step,
         dataset=prepared.manifest.dataset,
         negative_sampling_rate=prepared.manifest.negative_sampling_rate,
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ctrgate.errors import ArtifactError
 from ctrgate.files import atomic_file, atomic_folder, checksum, put_back, remove_leftovers, writing
+from ctrgate.folders import STEP
 from ctrgate.training.model import CtrModel
 from ctrgate.training.optimizer import Optimizer
 from ctrgate.training.saved_tables import FORMAT, SavedTables, table_shards
@@ -89,7 +90,7 @@ class Checkpoints:
         self, model: CtrModel, optimizer: Optimizer, progress: Progress, *, best: bool, rewind: bool = False
     ) -> Path:
         """Write the present state, point ``last`` (``best``, ``rewind``) to it, and drop what none of them names."""
-        name, workers = f"step-{progress.step:08d}", self._workers
+        name, workers = f"{STEP}{progress.step:08d}", self._workers
         named = [*(["best"] if best else []), *(["rewind"] if rewind else [])]
         if workers.is_first:
             remove_leftovers(self.folder)  # before this one's tables need the room of a killed one's
@@ -140,7 +141,7 @@ class Checkpoints:
         if progress.rewound:
             (self.folder / "rewind").unlink(missing_ok=True)
         kept = {self.find("last"), self.find("best"), self.find("rewind")}
-        for other in self.folder.glob("step-*"):
+        for other in self.folder.glob(f"{STEP}*"):
             if other not in kept:
                 shutil.rmtree(other)
 

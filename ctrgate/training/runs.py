@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ctrgate.config import Place, load, settings, to_yaml
+from ctrgate.config import Place, load, read, settings, to_yaml
 from ctrgate.errors import ArtifactError, ConfigError
 from ctrgate.features.dataset import DatasetConfig
 from ctrgate.features.layout import Layout
 from ctrgate.features.prepared import Prepared, PrepareSettings
 from ctrgate.features.sampling import logit_shifts
 from ctrgate.files import atomic_file, write_json
+from ctrgate.folders import step_of
 from ctrgate.line_files import append_line, whole_lines
 from ctrgate.models.registry import ModelConfig
 from ctrgate.models.tables import TablesConfig
@@ -25,8 +26,10 @@ from ctrgate.training.selection import SelectConfig
 from ctrgate.training.settings import TrainSettings
 from ctrgate.training.surroundings import surroundings
 
-__all__ = ["Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
+__all__ = ["BESIDE", "Restored", "RunFolder", "RunSettings", "restore", "settings_of"]
 
+BESIDE = ("name", "runs", "tracking", "cluster")
+"""Sections that say where a run is, goes and is logged, not what it is."""
 # A run may be resumed with others of these: they say where and how often, not what. With another number of workers, or
 # on another device, it ends as another run of the same settings would (docs/scale.md), not with the same bits.
 _FREE = (
@@ -120,7 +123,7 @@ class RunFolder:
 
     def settings(self) -> dict[str, Any]:
         """The resolved run file by section, as it was trained; passwords in it are masked."""
-        return load(self.config, _Plain).sections()
+        return read(self.config)
 
     def environment(self, *, needed: Sequence[str] = ("encoder",)) -> dict[str, Any]:
         """What the run was made from: its seed, the encoder's hash, raw files, versions, the processor, threads.
@@ -166,6 +169,11 @@ class Restored:
     layout: Layout
     prepared: Prepared
     checkpoint: Path
+
+    @property
+    def step(self) -> int:
+        """Of the checkpoint."""
+        return step_of(self.checkpoint.name)
 
     @property
     def logit_shifts(self) -> tuple[float, ...]:
@@ -223,31 +231,9 @@ def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Re
     )
 
 
-@settings
-class _Plain:
-    """A run's own config.yaml, section by section as it was written."""
-
-    name: Any = None
-    seed: Any = None
-    runs: Any = None
-    dataset: Any = None
-    prepare: Any = None
-    tables: Any = None
-    model: Any = None
-    objective: Any = None
-    train: Any = None
-    select: Any = None
-    tracking: Any = None
-    cluster: Any = None
-
-    def sections(self) -> dict[str, Any]:
-        """The sections by name."""
-        return dict(vars(self))
-
-
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings that differ, by path; only those that a run must keep."""
-    compared = [name for name in earlier if name not in ("runs", "name", "tracking", "cluster")]
+    compared = [name for name in earlier if name not in BESIDE]
     found = [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
     if (now.get("train") or {}).get("workers"):  # only they cut tables, and where columns are cut the rule is another
         found += _paths(_sharding(earlier), _sharding(now), ("cluster", "sharding"))
