@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -16,7 +17,20 @@ from ctrgate.features.encoder import Encoder
 from ctrgate.features.rawfile import UNREADABLE
 from ctrgate.folders import ENCODER
 
-__all__ = ["GOLDEN", "RANKED", "TOP_K", "Interface", "needed_packages", "probability_columns", "read_golden"]
+__all__ = [
+    "GOLDEN",
+    "RANKED",
+    "TOP_K",
+    "Interface",
+    "Score",
+    "needed_packages",
+    "probability_columns",
+    "read_golden",
+    "score_columns",
+]
+
+Score = Literal["score", "logit", "calibrated"]
+"""What a model says of a row: a probability, its log odds, and the probability by a fitted curve."""
 
 GOLDEN = "golden/rows.parquet"
 RANKED = ("row", "rank", "item", "score")
@@ -68,16 +82,26 @@ class Interface:
         )
 
 
+def score_columns(kind: Score, labels: Sequence[str]) -> dict[str, str]:
+    """By label the column of what is said of it: its kind, and with several labels its name behind that.
+
+    Example:
+        >>> score_columns("logit", ["click", "buy"])
+        {'click': 'logit:click', 'buy': 'logit:buy'}
+    """
+    return {label: f"{kind}:{label}" if len(labels) > 1 else kind for label in labels}
+
+
 def probability_columns(labels: Sequence[str], *, calibrated: bool) -> tuple[str, ...]:
-    """``score`` and, where a curve was fitted, ``calibrated``; with several labels, ``score:LABEL`` and so on.
+    """``score`` and, where a curve was fitted, ``calibrated``, label by label.
 
     Example:
         >>> probability_columns(["click", "buy"], calibrated=False)
         ('score:click', 'score:buy')
     """
-    names = ("score", "calibrated") if calibrated else ("score",)
-    endings = [f":{label}" for label in labels] if len(labels) > 1 else [""]
-    return tuple(f"{name}{ending}" for ending in endings for name in names)
+    kinds: tuple[Score, ...] = ("score", "calibrated") if calibrated else ("score",)
+    columns = [score_columns(kind, labels) for kind in kinds]
+    return tuple(of[label] for label in labels for of in columns)
 
 
 def needed_packages() -> tuple[str, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ctrgate.artifact.bundle import Artifact
+from ctrgate.artifact.interface import Score, score_columns
 from ctrgate.contracts import Batch
 from ctrgate.errors import DataError
 from ctrgate.metrics.calibration import sigmoid
@@ -42,14 +45,13 @@ def scores(artifact: Artifact, batch: Batch | None, *, first: int) -> list[pl.Se
     logits = np.empty((0, len(labels)), dtype=np.float32) if batch is None else artifact.logits_of(batch)
     _check(logits, first=first)
     calibrated = None if artifact.calibration is None else artifact.calibrated(logits)
+    named = {kind: score_columns(kind, labels) for kind in get_args(Score)}
     columns = []
     for place, label in enumerate(labels):
-        ending = f":{label}" if len(labels) > 1 else ""
-        logit = logits[:, place].astype(np.float64)
-        columns.append(pl.Series(f"score{ending}", sigmoid(logit)))
-        columns.append(pl.Series(f"logit{ending}", logits[:, place]))
+        columns.append(pl.Series(named["score"][label], sigmoid(logits[:, place].astype(np.float64))))
+        columns.append(pl.Series(named["logit"][label], logits[:, place]))
         if calibrated is not None:
-            columns.append(pl.Series(f"calibrated{ending}", calibrated[:, place]))
+            columns.append(pl.Series(named["calibrated"][label], calibrated[:, place]))
     return columns
 
 

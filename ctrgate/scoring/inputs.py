@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ctrgate.artifact.bundle import Artifact
+from ctrgate.artifact.interface import RANKED, Score, score_columns
 from ctrgate.errors import ConfigError, DataError, SchemaError
 from ctrgate.features.checks import check_columns
 from ctrgate.features.dataset import DatasetConfig
@@ -120,7 +121,9 @@ def _check_columns(source: Source, *, artifact: Artifact, keys: Sequence[str]) -
 
 
 def _check_keys(artifact: Artifact, dataset: DatasetConfig) -> None:
-    taken = {f"{what}:{label}" for what in ("score", "logit", "calibrated") for label in artifact.layout.labels}
-    taken |= {"score", "logit", "calibrated"} if artifact.items is None else {"score", "rank", "item"}
+    labels = artifact.layout.labels
+    taken = set(RANKED[1:])
+    if artifact.items is None:
+        taken = {column for kind in get_args(Score) for column in (kind, *score_columns(kind, labels).values())}
     if clash := sorted(taken & set(dataset.roles.keys)):
         raise ConfigError(f"dataset.roles.keys names {', '.join(clash)}, which scores are called; rename the column")

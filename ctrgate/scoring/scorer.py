@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ctrgate.artifact.bundle import Artifact, to_batch
 from ctrgate.artifact.forms import Form
+from ctrgate.artifact.interface import score_columns
 from ctrgate.artifact.snapshot import Counter
 from ctrgate.config import settings
 from ctrgate.errors import ArtifactError, DataError
@@ -165,7 +166,7 @@ class Scorer:
         """Write a unit's scores: to a temporary name, synced, renamed."""
         place = Path(self.order.folder) / _part_name(unit, path)
         labels = self.artifact.layout.labels if self.artifact.items is None else ()
-        logits = {label: f"logit:{label}" if len(labels) > 1 else "logit" for label in labels}
+        logits = score_columns("logit", labels)
         histograms, counted, num_rows = [], list[Counts](), 0
 
         def rows_of(pieces: Iterable[tuple[pl.DataFrame, Counts]]) -> Iterator[pl.DataFrame]:
