@@ -84,6 +84,7 @@ reproduce-frappe: setup
 docs: setup $(DOCS)/.ready
 	$(BIN)/python -m docs.site
 	PYTHONPATH=$(CURDIR) $(DOCS)/bin/zensical build --strict --config-file build/docs/mkdocs.yml
+	@echo build/docs/site/index.html
 
 $(DOCS)/.ready: docs/site/requirements.lock
 	$(PYTHON) -m venv --clear $(DOCS)

@@ -222,7 +222,8 @@ def _apply(override: str, raw: dict[str, Any], *, folder: Path) -> list[str]:
         # Only a section may lie in a file of its own; below it a text that ends in .yaml is a text.
         inner = _section(place.get(key), folder) if depth == 0 else place.get(key)
         if inner is not None and not isinstance(inner, dict):
-            return [f"{name}: {'.'.join(keys[: depth + 1])} is a value, not a section"]
+            held = "a list; give it whole, or change the file" if isinstance(inner, list) else "a value, not a section"
+            return [f"{name}: {'.'.join(keys[: depth + 1])} is {held}"]
         place[key] = dict(inner or {})
         place = place[key]
     place[keys[-1]] = value
@@ -247,18 +248,27 @@ def _schema_of(into: type) -> dict[str, Any]:
 
 def _fault(error: dict[str, Any], schema: dict[str, Any]) -> str:
     """One line for one pydantic error, with its path and the nearest known name."""
-    path, known = _located(schema, error["loc"])
+    path, known, node = _located(schema, error["loc"])
     place = ".".join(path) or "the run"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
         return f"{place}: no such setting; {hint}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"{place}: is required"
+        needed = ", ".join(f"{place}.{name}" for name in node.get("required", []))
+        return f"{place}: is required" + (f"; give {needed}" if needed else "")
     if error["type"] == "union_tag_invalid":
         tags, got = error["ctx"]["expected_tags"], str(error["ctx"]["tag"])
-        close = difflib.get_close_matches(got, re.findall(r"'([^']+)'", tags), n=1)
-        return f"{place}: {got!r} is none of {tags}" + (f"; did you mean {close[0]}?" if close else "")
+        plain = {tag.replace("_", ""): tag for tag in re.findall(r"'([^']+)'", tags)}
+        close = difflib.get_close_matches(got.replace("_", "").lower(), plain, n=1)
+        return f"{place}: {got!r} is none of {tags}" + (f"; did you mean {plain[close[0]]}?" if close else "")
+    if error["type"] == "union_tag_not_found":
+        tag = error["ctx"]["discriminator"].strip("'")
+        return f"{place}.{tag}: is required" + f"; it is one of {', '.join(node['discriminator']['mapping'])}"
+    if error["type"] in ("tuple_type", "list_type"):
+        return f"{place}: must be a list, as in [a, b], got {_short(error.get('input'))}"
+    if error["type"] in ("dict_type", "mapping_type"):
+        return f"{place}: must be a section of names and values, got {_short(error.get('input'))}"
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if error["type"] == "value_error":
         return f"{place}: {message}"
@@ -270,8 +280,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _located(schema: dict[str, Any], loc: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """The place of a validation error as a run file has it, and the setting names that are known beside its last part.
+def _located(schema: dict[str, Any], loc: Sequence[int | str]) -> tuple[list[str], list[str], dict[str, Any]]:
+    """The place of a validation error as a run file has it, names known beside its last part, and that part's schema.
 
     pydantic puts the tag of the option into its place wherever a union stands, between two names of the run file. The
     schema is followed part by part, since a setting or a key may be called as a tag is.
@@ -302,7 +312,7 @@ def _located(schema: dict[str, Any], loc: Sequence[int | str]) -> tuple[list[str
             path.append(str(part))
             known = list(node.get("properties", {}))
             node = resolved(_within(node, part))
-    return path, known
+    return path, known, node
 
 
 def _within(node: Mapping[str, Any], part: int | str) -> Any:

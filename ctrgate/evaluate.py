@@ -153,3 +153,11 @@ def _print(split: str, result: Mapping[str, Any]) -> None:
     console.print(
         f"{split}: AUC {interval}, log loss {result['log_loss']:.5f}, {result['num_rows']:,} rows", markup=False
     )
+    entropy, ratio = result["normalized_entropy"], result["calibration_ratio"]
+    if entropy is not None and entropy >= 1:
+        console.print(
+            f"{split}: probabilities are no better than the click rate for every row (normalised entropy "
+            f"{entropy:.2f}, predicted to seen clicks {ratio:.2f}), whatever their order; train longer, choose by "
+            "train.monitor=log_loss, or let export.calibrate mend them",
+            markup=False,
+        )

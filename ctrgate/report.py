@@ -61,6 +61,10 @@ def run(config: Config) -> dict[str, Any]:
     evaluations = {path.stem: _json(path, verb="evaluate") for path in _in_order(folder / "evaluation")}
     if not lines and not evaluations:
         raise ConfigError(f"{folder} has neither metrics.jsonl nor evaluation/*.json; run `ctrgate train` first")
+    if not evaluations:
+        console.print(
+            f"{folder} is not evaluated yet, so the page has no metrics; run `ctrgate evaluate`", markup=False
+        )
     gates = _found(folder, f"evaluation/{_GATES}.json", verb="evaluate")
     steps = {name: of["step"] for name, of in (*evaluations.items(), *((_GATES, of) for of in gates)) if "step" in of}
     evaluated = [

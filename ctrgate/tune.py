@@ -85,6 +85,11 @@ def run(config: Config) -> dict[str, Any]:
         settings=config.tune,
     )
     if config.tune.dry_run:
+        place = config.prepare.folder(config.dataset)
+        if place.is_dir():
+            _check(Prepared.open(place, dataset=config.dataset), search.trials, metric=metric)
+        else:
+            console.print(f"{place} does not exist: whether networks fit the rows is not checked", markup=False)
         _print_trials(search.trials)
         return {"trials": {trial_name(trial.number): dict(trial.settings) for trial in search.trials}}
     prepared = Prepared.open(config.prepare.folder(config.dataset), dataset=config.dataset)

@@ -113,6 +113,10 @@ def test_all_faults_are_told_at_once_with_their_paths(tmp_path: Path) -> None:
         ("each: [{name: dense}, {name: fused, rate: x}]", "tables.each.1.rate: input should be a valid number"),
         ("by: {dense: {name: dense, rate: x}}", "tables.by.dense.rate: input should be a valid number"),
         ("by: {dense: {name: dens}}", "tables.by.dense: 'dens' is none of 'dense', 'fused'; did you mean dense?"),
+        ("rule: {name: FUSED}", "tables.rule: 'FUSED' is none of 'dense', 'fused'; did you mean fused?"),
+        ("rule: {rate: 0.5}", "tables.rule.name: is required; it is one of dense, fused"),
+        ("each: {name: dense}", "tables.each: must be a list, as in [a, b], got {'name': 'dense'}"),
+        ("by: [1]", "tables.by: must be a section of names and values, got [1]"),
         ("rule: {name: fused, start: [x]}", "tables.rule.start: input should be 'zero' or 'one'"),
     ],
 )
@@ -140,6 +144,8 @@ def test_a_bad_override_is_a_fault_like_any_other(tmp_path: Path) -> None:
     assert "trian: no such section; did you mean train?" in said
     assert "seed.x: seed is a value, not a section" in said
     assert "seed: an override is written section.key=value" in said
+    said = faults(written(tmp_path, "train: {layers: [1]}\n"), "train.layers.0=2")
+    assert "train.layers.0: train.layers is a list; give it whole, or change the file" in said
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from ctrgate import evaluate
 from ctrgate.features.layout import Member, SequenceGroup
 from ctrgate.training.evaluation import _events
+from ctrgate.training.runs import Restored
 
 GROUP = SequenceGroup(name="history", members=(Member(name="item", column="history/item", table="item"),), max_length=9)
 
@@ -49,6 +50,23 @@ def test_what_evaluate_returns_is_what_it_says(dense_run: Any) -> None:
     assert set(result) == {"run", "valid", "test"}
     assert {"run", *result["test"]} <= said
     assert said == {"run", "rows_per_second", *evaluate._HEADLINE}
+
+
+def test_probabilities_that_say_less_than_the_click_rate_are_told(
+    dense_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(evaluate.console, "print", lambda text, **_: said.append(text))
+    results = [dense_run("evaluate", "tracking.enabled=false")]
+    monkeypatch.setattr(Restored, "logit_shifts", (5.0,))
+    results.append(dense_run("evaluate", "tracking.enabled=false"))
+    monkeypatch.undo()
+    dense_run("evaluate", "tracking.enabled=false")  # as others find it
+    entropies = [result["test"]["normalized_entropy"] for result in results]
+    told = [line for line in said if line.startswith("test: probabilities are no better than the click rate")]
+    assert len(told) == sum(entropy >= 1 for entropy in entropies)
+    assert entropies[1] >= 1
+    assert f"normalised entropy {entropies[1]:.2f}" in told[-1]
 
 
 def test_an_evaluation_has_the_segment_of_each_history(dense_run: Any) -> None:

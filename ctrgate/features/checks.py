@@ -10,6 +10,7 @@ from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.columns import entries
 from ctrgate.features.kinds.registry import Feature
 from ctrgate.features.kinds.sequence import is_logged
+from ctrgate.features.raw_column import RawColumn
 from ctrgate.features.rawfile import ROW
 
 __all__ = ["check_columns", "check_values"]
@@ -33,7 +34,11 @@ def check_columns(
     features = tuple(features)
     read = [(feature, raw) for feature in features for raw in feature.raw_columns(scoring=scoring, log=log)]
     if absent := [column for column in dict.fromkeys(raw.column for _, raw in read) if column not in schema]:
-        raise SchemaError(f"{source} lacks columns {absent} that dataset.features declares; it has {schema.names()}.")
+        whole = len(schema) == 1 and any(mark in schema.names()[0] for mark in ";\t|")
+        hint = " Is another character between its columns? Then set dataset.csv.separator." if whole else ""
+        raise SchemaError(
+            f"{source} lacks columns {absent} that dataset.features declares; it has {schema.names()}.{hint}"
+        )
     faults = [
         f"{source}: {feature.name} drops the text {texts}, but its column holds integers"
         for feature, raw in read
@@ -49,7 +54,7 @@ def check_columns(
     ]
     faults += [
         f"{source}: {raw.reader} needs {raw.words}, but the column {raw.column!r} holds {schema[raw.column]}; "
-        "convert the column or declare another kind of feature"
+        f"convert the column{_other(raw, schema[raw.column])}"
         for _, raw in read
         if not raw.fits(schema[raw.column])
     ]
@@ -92,6 +97,15 @@ def check_values(
         raise DataError(f"{source}, row {found[ROW].item()} (counted from 0): {'; '.join(faults)}")
 
 
+def _other(raw: RawColumn, kind: pl.DataType) -> str:
+    """What else than another column would do."""
+    if raw.is_list and kind == pl.String and raw.holds == "category":
+        return ", or set separator to what stands between the entries of the text"
+    if raw.holds == "category" and kind.is_numeric() and not raw.is_list:
+        return ", or declare the feature numeric or bucketized"
+    return " or declare another kind of feature"
+
+
 def _tests(feature: Feature, schema: pl.Schema, *, scoring: bool, log: bool) -> Iterator[tuple[str, pl.Expr]]:
     """What can be wrong in a row: a message, and the expression that is true where it is wrong."""
     name, read = feature.name, feature.raw_columns(scoring=scoring, log=log)
@@ -105,6 +119,9 @@ def _tests(feature: Feature, schema: pl.Schema, *, scoring: bool, log: bool) -> 
             infinite = pl.col(column).cast(pl.List(held)).list.eval(pl.element().is_infinite().fill_null(False))
             yield f"{name}: {column!r} has an infinite entry; mend it or leave it empty", infinite.list.any()
     for raw in read:
+        if raw.separator == "," and schema[raw.column] == pl.String:
+            is_json = pl.col(raw.column).str.contains(r"^\s*\[.*\]\s*$")
+            yield f"{name}: {raw.column!r} holds a list as JSON, of which brackets would stay; write a,b", is_json
         if raw.width:
             length = pl.col(raw.column).cast(pl.List(pl.Float32)).list.len()
             yield f"{name}: {raw.column!r} does not hold {raw.width} numbers", length != raw.width

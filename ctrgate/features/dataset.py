@@ -55,7 +55,7 @@ class Csv:
     columns: tuple[str, ...] = ()
     """The names of all columns, where there is no header."""
     types: Mapping[str, ColumnType] = dataclasses.field(default_factory=dict)
-    """Types of columns, where they are to be other than text."""
+    """By column ``string``, ``int``, ``float`` or ``datetime`` (the year first), where it is not to be text."""
     null_values: tuple[str, ...] = ()
     """Texts that mean "missing" besides the empty one."""
     quote: Annotated[str, StringConstraints(max_length=1)] = '"'

@@ -152,7 +152,9 @@ class Prepared:
         """
         folder = Path(folder)
         if not folder.is_dir():
-            raise ConfigError(f"{folder} does not exist; run ctrgate prepare with the same run file first")
+            raise ConfigError(
+                f"{folder} does not exist; run ctrgate prepare with the same run file first, from the same folder"
+            )
         manifest = Manifest.read(folder)
         if dataset is not None and manifest.dataset != plain(dataset):
             wanted = plain(dataset)

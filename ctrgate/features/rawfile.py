@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
-from ctrgate.errors import DataError
+from ctrgate.errors import DataError, SchemaError
 from ctrgate.features.dataset import ColumnType, Table
 
 __all__ = ["ROW", "TYPES", "UNREADABLE", "RawFile"]
@@ -28,6 +29,7 @@ TYPES: Mapping[ColumnType, pl.DataType] = {
     "float": pl.Float64(),
     "datetime": pl.Datetime("us"),
 }
+_WORDS = {kind: name for name, kind in TYPES.items()}
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".ipc": "arrow", ".feather": "arrow"}
 # Polars keeps some dozens of pieces in flight between the steps of a query: small pieces keep that memory small.
 _PIECE_ROWS = 16_384
@@ -63,7 +65,10 @@ class RawFile:
             DataError: Where the file is damaged.
         """
         with self.reading():
-            return self._scan().collect_schema()
+            schema = self._scan().collect_schema()
+            if self.format == "csv":
+                self._check_types(schema)
+            return schema
 
     def rows(self) -> pl.LazyFrame:
         """Its rows in their order, with their number in the column ``ROW``; memory holds some row groups at most."""
@@ -134,6 +139,29 @@ class RawFile:
             glob=False,
         )
 
+    def _check_types(self, schema: pl.Schema) -> None:
+        """Refuse types of columns that are called otherwise, and dates that Polars would read with the day first.
+
+        Raises:
+            SchemaError: Naming the column that was meant.
+            DataError: Naming the column, the row and the text.
+        """
+        for name in (name for name in self.table.csv.types if name not in schema):
+            if close := difflib.get_close_matches(name, [known for known in schema if known not in self.types], n=1):
+                raise SchemaError(
+                    f"{self.path}: dataset.csv.types names {name!r}, which it lacks; did you mean {close[0]!r}?"
+                )
+        dates = [name for name, kind in self.types.items() if kind == TYPES["datetime"] and name in schema]
+        if dates:
+            texts = replace(self, types={})._scan().select(dates).head(_PIECE_ROWS).collect()
+            for column in texts:
+                wrong = (column.is_not_null() & ~column.str.contains(r"^\s*\d{4}")).arg_true()
+                if len(wrong):
+                    raise DataError(
+                        f"{self.path} row {wrong[0]} (counted from 0) holds {column[wrong[0]]!r} as {column.name}, a "
+                        "datetime; write the year first, as in 2025-01-31 08:15:00: day and month must not be mixed up"
+                    )
+
     def _misfit(self) -> str | None:
         """The first text that is not of its column's type; None where that is not what is wrong with the file."""
         texts = replace(self, types={})._scan()
@@ -144,7 +172,11 @@ class RawFile:
                 rows = texts.select(name).with_row_index(ROW).filter(wrong).head(1).collect()
                 if rows.height:
                     row, value = rows.row(0)
-                    return f"row {row} (counted from 0) holds {value!r} as {name}, read as {kind}; see csv.types"
+                    return (
+                        f"row {row} (counted from 0) holds {value!r} as {name}, which is read as {_WORDS[kind]}; say "
+                        f"what the column holds in dataset.csv.types (string, int, float or datetime), or which texts "
+                        "mean that it is missing in dataset.csv.null_values"
+                    )
         except UNREADABLE:
             return None
         return None

@@ -66,8 +66,17 @@ def check_sources(dataset: DatasetConfig, sources: Iterable[Source]) -> None:
         SchemaError: Naming the file and its columns.
     """
     for source in sources:
-        check_columns(dataset.features, source.schema, source=str(source.path), log=True)
-        check_roles(dataset, source)
+        faults = []
+        try:
+            check_columns(dataset.features, source.schema, source=str(source.path), log=True)
+        except SchemaError as error:
+            faults.append(str(error))
+        try:
+            check_roles(dataset, source)
+        except SchemaError as error:
+            faults.append(str(error))
+        if faults:
+            raise SchemaError("\n".join(faults))
 
 
 def check_roles(dataset: DatasetConfig, source: Source) -> None:

@@ -58,6 +58,13 @@ def test_a_column_with_a_value_for_scoring_may_be_missing_there() -> None:
         ({"kind": "vector", "name": "x", "width": 2}, {"x": pl.List(pl.String)}, "x needs a list in each"),
         (HISTORY, {"a": pl.List(pl.String), "b": pl.List(pl.String)}, "h/b needs a list in each row, of numbers"),
         ({"kind": "bag", "name": "x", "drop": ["0"]}, {"x": pl.List(pl.Int64)}, "x drops the text"),
+        ({"kind": "bag", "name": "x"}, {"x": pl.String}, "convert the column, or set separator to what stands between"),
+        (
+            {"kind": "categorical", "name": "x"},
+            {"x": pl.Float64},
+            "convert the column, or declare the feature numeric or",
+        ),
+        ({"kind": "categorical", "name": "x"}, {"y;z": pl.String}, r"Then set dataset\.csv\.separator"),
     ],
 )
 def test_a_column_of_the_wrong_type_is_named(feature: dict[str, Any], schema: dict[str, Any], message: str) -> None:
@@ -104,6 +111,11 @@ def test_the_first_infinite_number_is_found_over_many_batches() -> None:
             "row 1 .*: x: 'x' and 'w' differ in length",
         ),
         ({"kind": "vector", "name": "x", "width": 2}, {"x": [[1.0, 2.0], [1.0]]}, "row 1 .*: x: 'x' does not hold 2"),
+        (
+            {"kind": "bag", "name": "x", "separator": ","},
+            {"x": ["a,b", "", '["a", "b"]']},
+            "row 2 .*: x: 'x' holds a list as JSON",
+        ),
         # beyond float32, as which these go on unscaled
         ({"kind": "vector", "name": "x", "width": 1}, {"x": [[1.0], [1e39]]}, "row 1 .*: x: 'x' has an infinite entry"),
         (

@@ -230,6 +230,23 @@ def test_files_that_disagree_on_text_or_numbers_are_told(tmp_path: Path) -> None
         check_agreement(config, open_sources(config))
 
 
+def test_a_date_with_the_day_or_the_month_first_is_refused_and_a_misspelt_type_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,price,label,seen\n1,2,3,0,2025-02-01 08:15:00\n1,2,3,1,02/01/2025 08:15:00\n")
+    config = dataset(path, csv={"types": {"seen": "datetime"}})
+    with pytest.raises(DataError, match=r"a\.csv row 1 .* holds '02/01/2025 08:15:00' as seen.* the year first"):
+        rows(config)
+    path.write_text("user,item,price,label,seen\n1,2,3,0,2025-02-01 08:15:00\n1,2,3,1,\n")
+    assert rows(config)["seen"].dt.month().to_list() == [2, None]
+    with pytest.raises(SchemaError, match=r"dataset\.csv\.types names 'sen', which it lacks; did you mean 'seen'"):
+        rows(dataset(path, csv={"types": {"sen": "datetime"}}))
+    path.write_text("user,item,price,label\n1,2,NA,0\n")
+    (source,) = open_sources(dataset(path))
+    said = r"'NA' as price, which is read as float; .*dataset\.csv\.null_values"
+    with pytest.raises(DataError, match=said), source.reading():
+        source.rows.collect()
+
+
 def test_latin_1_is_read_where_it_is_declared(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("user,item,price,label\n1,café,1,1\n".encode("latin-1"))
     assert rows(dataset(tmp_path / "a.csv", csv={"encoding": "latin-1"}))["item"].to_list() == ["café"]

@@ -190,3 +190,12 @@ def test_what_does_not_fit_is_told_before_anything_is_written(
     with pytest.raises(ConfigError, match=f"(?s){said}"):
         tune.run(loaded(path, override))
     assert not (path.parent / "runs").exists()
+
+
+def test_a_dry_run_checks_that_networks_fit_the_rows_where_they_are_prepared(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write()
+    with pytest.raises(ConfigError, match="trials do not fit the prepared data"):
+        drawn(path, "model={name: final_mlp, gate1_context: [nobody]}", "tune.space={tables.dim: {int: [1, 90]}}")
+    assert len(drawn(path, f"prepare.into={tmp_path / 'nowhere'}")) == 6
