@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Discriminator
 
+from ctrgate.compare import Config as Compare
 from ctrgate.config import Place, dump, load, settings, to_yaml
 from ctrgate.errors import ConfigError
 
@@ -126,6 +127,12 @@ def test_a_fault_is_told_where_the_run_file_has_it_whatever_it_is_called(
     with pytest.raises(ConfigError) as error:
         load(written(tmp_path, f"tables: {{{tables}}}\n"), WithUnions)
     assert f"  {said}" in str(error.value)
+
+
+def test_a_section_that_is_missing_is_told_with_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(written(tmp_path, "seed: 1\n"), Compare)
+    assert "  compare: is required; give compare.against" in str(error.value)
 
 
 def test_a_known_section_that_the_verb_does_not_read_is_left_alone(tmp_path: Path) -> None:

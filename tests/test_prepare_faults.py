@@ -46,6 +46,14 @@ def test_a_faulty_file_is_named_and_nothing_is_left(
     assert left(tmp_path) == []
 
 
+def test_what_features_and_roles_lack_is_told_together(tmp_path: Path) -> None:
+    written(tmp_path, FRAME.drop("price", "time"))
+    with pytest.raises(SchemaError) as told:
+        run(config(tmp_path))
+    assert "lacks columns ['price'] that dataset.features declares" in str(told.value)
+    assert "lacks columns ['time'] that dataset.labels and dataset.roles name" in str(told.value)
+
+
 def test_train_without_a_positive_is_told(tmp_path: Path) -> None:
     written(tmp_path, FRAME.with_columns(click=(pl.col("time") > 60).cast(pl.Int8)))
     with pytest.raises(DataError, match="train has no positive row: label click is 0 everywhere"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ctrgate.config import load
 from ctrgate.data.reader import Order, Reader
 from ctrgate.errors import ConfigError
 from ctrgate.features.encoder import Encoder
+from ctrgate.scoring.carry_out import _result
 from ctrgate.training.runs import RunFolder, restore
 
 ITEMS = [f"item {number}" for number in range(12)]
@@ -87,6 +89,8 @@ def test_the_best_items_of_raw_rows_are_the_checkpoints(tmp_path: Path, seen: st
         verb.run(load(path, verb.Config))
     result = score.run(load(path, score.Config))
     assert result["rows"] == 31 * 3
+    success = json.loads((tmp_path / "scores" / "_SUCCESS").read_text())
+    assert _result(tmp_path / "scores", success, seconds=2.0)["rows_per_second"] == 31 / 2  # of raw rows
     encoder, everything, past = all_scores(tmp_path)
     found = pl.read_parquet(tmp_path / "scores" / "*.parquet")
     assert found.columns == ["user", "rank", "item", "score"]

@@ -9,7 +9,7 @@ import polars as pl
 
 from ctrgate.config import settings
 from ctrgate.features.columns import Key, entries, kept_places, key_type
-from ctrgate.features.encodings import Encoding, IdentityEncoding, Value, VocabularyEncoding
+from ctrgate.features.encodings import Encoding, Value, VocabularyEncoding
 from ctrgate.features.kinds.kind import Kind, Name, OneColumn, OneTable
 from ctrgate.features.layout import Field
 from ctrgate.features.raw_column import RawColumn
@@ -47,17 +47,7 @@ class Bag(OneColumn, OneTable, Kind):
         """The flags, or the column of lists."""
         if self.columns:
             return tuple(RawColumn(column=column, reader=self.name, holds="flag") for column in self.columns)
-        lists = RawColumn(
-            column=self.source,
-            reader=self.name,
-            holds="category",
-            is_list=True,
-            separator=self.separator,
-            table=self.table,
-            identity=isinstance(self.encoding, IdentityEncoding),
-            drop=self.drop,
-        )
-        return (lists,)
+        return (self.categories(self.source, is_list=True, separator=self.separator, drop=self.drop),)
 
     def fields(self) -> tuple[Field, ...]:
         """One bag."""

@@ -9,7 +9,7 @@ import polars as pl
 
 from ctrgate.config import settings
 from ctrgate.features.columns import Key, KeyType, category, key_type
-from ctrgate.features.encodings import Encoding, IdentityEncoding, Missing, Value, VocabularyEncoding
+from ctrgate.features.encodings import Encoding, Missing, Value, VocabularyEncoding
 from ctrgate.features.kinds.kind import Kind, Name, OneColumn, OneTable
 from ctrgate.features.layout import Field
 from ctrgate.features.raw_column import RawColumn
@@ -45,8 +45,7 @@ class Categorical(OneColumn, OneTable, Kind):
         """Its column, unless a constant stands for it."""
         if scoring and (self.unknown_when_scoring or self.when_scoring is not None):
             return ()
-        identity = isinstance(self.encoding, IdentityEncoding)
-        return (RawColumn(column=self.source, reader=self.name, holds="category", table=self.table, identity=identity),)
+        return (self.categories(self.source),)
 
     def fields(self) -> tuple[Field, ...]:
         """One id."""

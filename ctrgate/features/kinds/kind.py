@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import AfterValidator
 
 from ctrgate.features.columns import Key, Number
-from ctrgate.features.encodings import Encoding
+from ctrgate.features.encodings import Encoding, IdentityEncoding, Value
 from ctrgate.features.layout import Field, SequenceGroup
 from ctrgate.features.raw_column import RawColumn
 from ctrgate.features.statistics import Transform
@@ -137,3 +137,18 @@ class OneTable:
     def tables(self) -> tuple[tuple[str, Encoding], ...]:
         """The one table, with the rule by which values are given their rows."""
         return ((self.table, self.encoding),)
+
+    def categories(
+        self, column: str, *, is_list: bool = False, separator: str = "", drop: tuple[Value, ...] = ()
+    ) -> RawColumn:
+        """A raw column that holds values of the table; the rest as in ``RawColumn``."""
+        return RawColumn(
+            column=column,
+            reader=self.name,
+            holds="category",
+            is_list=is_list,
+            separator=separator,
+            table=self.table,
+            identity=isinstance(self.encoding, IdentityEncoding),
+            drop=drop,
+        )

@@ -9,7 +9,7 @@ import polars as pl
 
 from ctrgate.config import settings
 from ctrgate.features.columns import Key, entries, kept_places, key_type
-from ctrgate.features.encodings import Encoding, IdentityEncoding, Value, VocabularyEncoding
+from ctrgate.features.encodings import Encoding, Value, VocabularyEncoding
 from ctrgate.features.kinds.kind import Kind, Name, OneColumn, OneTable
 from ctrgate.features.layout import Field, weights_column
 from ctrgate.features.raw_column import RawColumn
@@ -39,15 +39,7 @@ class WeightedBag(OneColumn, OneTable, Kind):
 
     def raw_columns(self, *, scoring: bool = False, log: bool = False) -> tuple[RawColumn, ...]:
         """Entries and weights, lists of one length."""
-        lists = RawColumn(
-            column=self.source,
-            reader=self.name,
-            holds="category",
-            is_list=True,
-            table=self.table,
-            identity=isinstance(self.encoding, IdentityEncoding),
-            drop=self.drop,
-        )
+        lists = self.categories(self.source, is_list=True, drop=self.drop)
         return (lists, RawColumn(column=self.weights, reader=self.name, holds="number", is_list=True))
 
     def fields(self) -> tuple[Field, ...]:
