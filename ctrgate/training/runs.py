@@ -233,8 +233,8 @@ def restore(folder: RunFolder, *, which: Literal["best", "last"] = "best") -> Re
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings that differ, by path; only those that a run must keep."""
-    compared = [name for name in earlier if name not in BESIDE]
-    found = [path for name in compared for path in _paths(earlier[name], now.get(name), (name,))]
+    compared = [name for name in {**earlier, **now} if name not in BESIDE]
+    found = [path for name in compared for path in _paths(earlier.get(name), now.get(name), (name,))]
     if (now.get("train") or {}).get("workers"):  # only they cut tables, and where columns are cut the rule is another
         found += _paths(_sharding(earlier), _sharding(now), ("cluster", "sharding"))
     return found

@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from ctrgate import evaluate, prepare, train
@@ -223,6 +224,20 @@ def test_workers_that_are_started_again_do_not_throw_their_run_away(
         with pytest.raises(Stop):
             trained(write_run(), override, "train.workers=2")
         assert (given["restart"], given["restarted"]) == (False, restarted)
+
+
+def test_a_section_that_the_record_lacks_is_a_difference_unless_it_asks_for_nothing(
+    write_run: Callable[..., Path],
+) -> None:
+    path = write_run()
+    trained(path, "train.epochs=1")
+    record = load(path, train.Config).folder.config
+    known = yaml.safe_load(record.read_text())
+    assert known.pop("select") is None
+    record.write_text(yaml.safe_dump(known))
+    trained(path, "train.epochs=1")
+    with pytest.raises(ConfigError, match=r"other settings \(select\)"):
+        trained(path, "train.epochs=1", "select={name: continuation, epochs: 2, rewind_epoch: 1}")
 
 
 def test_other_settings_are_refused_and_named(write_run: Callable[..., Path]) -> None:
